@@ -1,0 +1,126 @@
+"""What every job does the same way: arguments, configuration, session, the record in ``runs``, exit codes.
+
+Exit codes: 0 done; 1 a bug, with its traceback; 2 something the user can mend, in one message.
+"""
+
+import argparse
+import sys
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+
+from llmrec import columns as C
+from llmrec.config import Config, documented_yaml, load_config
+from llmrec.errors import ConfigError, LlmrecError
+from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.session import start_session
+from llmrec.spark.tables import append_table, read_optional_table, read_table
+
+
+@dataclass
+class Stage:
+    """What one stage did; the job fills in the counts."""
+
+    name: str
+    rows_in: int | None = None
+    rows_out: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    seconds: float = 0.0
+    status: str = "running"
+    message: str | None = None
+
+
+@dataclass
+class Run:
+    """One run of a job: its settings, session and stages so far."""
+
+    job: str
+    config: Config
+    spark: SparkSession
+    run_date: date | None
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    stages: list[Stage] = field(default_factory=list)
+    model_version: str | None = None
+    table_versions: dict[str, int] = field(default_factory=dict)
+
+    def table(self, name: str) -> str:
+        """Return the path or catalog name of a table."""
+        return self.config.tables.name(name)
+
+    def read(self, table: str, optional: bool = False) -> DataFrame:
+        """Read a table of llmrec, checked against its contract."""
+        reader = read_optional_table if optional else read_table
+        return reader(self.spark, self.table(table), table)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Time a stage, print a line when it ends, and keep it for ``runs``."""
+        stage = Stage(name)
+        self.stages.append(stage)
+        print(f"[{self.job}] {name} ...", file=sys.stderr, flush=True)
+        try:
+            yield stage
+            stage.status = "done"
+        except BaseException as error:
+            stage.status, stage.message = "failed", f"{type(error).__name__}: {error}"[:2000]
+            raise
+        finally:
+            stage.seconds = (datetime.now(timezone.utc) - stage.started_at).total_seconds()
+            counts = ", ".join(f"{key} {value:,}" for key, value in stage.counts.items())
+            print(f"[{self.job}] {name}: {stage.status}, {stage.seconds:.1f} s  {counts}", file=sys.stderr, flush=True)
+
+    def record(self) -> None:
+        """Append one row per stage to ``runs``."""
+        rows = [
+            (
+                self.run_id, self.job, s.name, s.status, s.started_at, s.seconds, self.config.sha, self.run_date,
+                s.rows_in, s.rows_out, s.counts, self.model_version, self.table_versions, s.message,
+            )
+            for s in self.stages
+        ]  # fmt: skip
+        append_table(self.spark.createDataFrame(rows, SCHEMAS[C.RUNS]).coalesce(1), self.table(C.RUNS))
+
+
+def parse_args(job: str, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments that all jobs share."""
+    parser = argparse.ArgumentParser(prog=f"{job}.py", description=description)
+    parser.add_argument("--config", type=Path, help="YAML file of settings (see conf/default.yaml)")
+    parser.add_argument("--run-date", type=date.fromisoformat, help="YYYY-MM-DD; events on or after it are not read")
+    parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="key=value")
+    parser.add_argument("--print-config", action="store_true", help="print the merged settings and stop")
+    return parser.parse_args(argv)
+
+
+def run_job(
+    job: str, main: Callable[[Run], None], *, description: str, needs_run_date: bool, argv: Sequence[str] | None = None
+) -> int:
+    """Run ``main`` with a checked configuration and a session; return the exit code."""
+    args = parse_args(job, description, argv)
+    try:
+        config = load_config(args.config, args.overrides)
+        if args.print_config:
+            print(documented_yaml(config))
+            return 0
+        if needs_run_date and args.run_date is None:
+            raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
+        run = Run(job, config, start_session(f"llmrec-{job}", config.spark), args.run_date)
+        try:
+            main(run)
+        finally:
+            if run.stages:
+                run.record()
+    except LlmrecError as error:
+        print(f"{job}: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0

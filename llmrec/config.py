@@ -1,0 +1,331 @@
+"""Every setting of every job: read from YAML, merged with ``--set``, checked before Spark starts.
+
+A file says only what differs from the defaults below; ``conf/default.yaml`` is written from them
+(``python -m llmrec.config``) and holds each setting with its meaning.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from llmrec import columns as C
+from llmrec.domain.table_names import table_name
+from llmrec.errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of all sections: unknown keys are refused and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Source(Settings):
+    """One of the user's own tables, as it is."""
+
+    path: str
+    """Any path Spark reads, or catalog.schema.table."""
+    format: Literal["csv", "json", "parquet", "delta"]
+    """csv also reads TSV (options: {sep: "\\t"}); json reads JSON lines."""
+    options: dict[str, str] = {}
+    """Options of Spark's reader for this format."""
+    columns: dict[str, str]
+    """Our column -> yours: a column name or a Spark SQL expression over your columns."""
+
+
+class Sources(Settings):
+    """What prepare reads; events and items are needed, the others add to them."""
+
+    events: Source | None = None
+    items: Source | None = None
+    users: Source | None = None
+    impressions: Source | None = None
+
+
+class Tables(Settings):
+    """Where the tables of llmrec are."""
+
+    location: str = "lake"
+    """A folder (contains "/", or names one folder), or a catalog schema (catalog.schema)."""
+    names: dict[str, str] = {}
+    """Table -> its own path or catalog name, where it is not location/table."""
+
+    def name(self, table: str) -> str:
+        """Return the path or catalog name of ``table``."""
+        return self.names.get(table) or table_name(self.location, table)
+
+
+class Prepare(Settings):
+    """How source rows are checked; a row that fails goes to quarantine."""
+
+    earliest_event: date = date(1990, 1, 1)
+    """Events before this day have an impossible time (UTC)."""
+    max_text_chars: PositiveInt = 20_000
+    """A longer title or text is refused; the model reads far less."""
+
+
+class Liking(Settings):
+    """Which events say that a user likes an item; the others only count as seen."""
+
+    events: list[str] = []
+    """Values of the column ``event`` that count; empty: all."""
+    min_value: float | None = None
+    """Events with a ``value`` below this do not count; null: the value does not matter."""
+
+
+class Encoder(Settings):
+    """The pretrained language model that fine-tuning starts from."""
+
+    path: str = "encoder"
+    """A local folder with a BERT-like encoder, or its hub name."""
+    allow_download: bool = False
+    """Whether a hub name may be fetched from the network."""
+
+
+class Texts(Settings):
+    """What the model reads."""
+
+    history_items: PositiveInt = 10
+    """Titles of at most this many liked items, the latest, make the user's text."""
+    max_user_tokens: int = Field(default=96, ge=8, le=512)
+    """The user's text is cut to this many word pieces, oldest first."""
+    max_item_tokens: int = Field(default=40, ge=8, le=512)
+    """An item's text is cut to this many word pieces; cost grows with it."""
+
+
+class Holdout(Settings):
+    """Events kept from training, for evaluate to judge by."""
+
+    by: Literal["time", "last_events"] = "time"
+    """time: the last days before the run date; last_events: each user's last liked events."""
+    days: PositiveInt = 7
+    """Length of the held-out period and of the validation period before it (by: time)."""
+    events: PositiveInt = 5
+    """Liked events held out per user, and as many before them for validation (by: last_events)."""
+
+
+class Train(Settings):
+    """Fine-tuning of the encoder and of the pair scorer."""
+
+    seed: int = 1
+    """Seed of sampling, shuffling and initialisation."""
+    cached_layers: int = Field(default=2, ge=0)
+    """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
+    frozen_layers: int = Field(default=2, ge=0)
+    """Lower layers, and the embeddings, that keep their pretrained weights."""
+    max_examples: PositiveInt = 20_000
+    """Training examples per epoch (one user's history and the items liked next), sampled by hash."""
+    positives: PositiveInt = 4
+    """Items liked next, at most, in one example."""
+    negatives: PositiveInt = 12
+    """Candidates the user did not take, in one example; half from co-visitation, half by popularity."""
+    batch_examples: PositiveInt = 16
+    """Examples per optimiser step."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak learning rate; warm-up over the first tenth of the steps, then linear decay."""
+    max_epochs: PositiveInt = 3
+    """Passes over the examples, at most."""
+    max_minutes: float = Field(default=480, gt=0)
+    """Training stops at the first validation after this many minutes."""
+    validations: PositiveInt = 4
+    """Validations per epoch."""
+    patience: PositiveInt = 3
+    """Validations without a better NDCG before training stops."""
+    max_validation_users: PositiveInt = 1_000
+    """Users (a sample by hash) on whom early stopping is decided."""
+    max_fusion_users: PositiveInt = 20_000
+    """Users (a sample by hash, disjoint from the former) on whom the fusion ranker is trained."""
+
+
+class Candidates(Settings):
+    """How many candidates each source adds per user; 0 switches it off."""
+
+    dense: int = Field(default=50, ge=0)
+    """Nearest items to the user's vector, by the fine-tuned encoder."""
+    covisitation: int = Field(default=100, ge=0)
+    """Items that users with the same recent items took too."""
+    popularity: int = Field(default=30, ge=0)
+    """Most taken items of the popularity window."""
+    supplied: int = Field(default=200, ge=0)
+    """Rows of the candidates table, best source_score first."""
+    popularity_days: PositiveInt = 30
+    """Length of the popularity window before the run date, in days."""
+    recent_events: PositiveInt = 20
+    """Latest events of a user, liked or not, that co-visitation looks up."""
+    covisitation_events: PositiveInt = 200
+    """Latest events of a user that are counted for co-visitation; bounds the cost of heavy users."""
+    neighbours: PositiveInt = 200
+    """Co-visited items kept per item."""
+
+
+class Score(Settings):
+    """The published lists."""
+
+    top_n: PositiveInt = 10
+    """Rows per user."""
+    scene: str = "default"
+    """Written to the column scene."""
+    partitions: PositiveInt = 16
+    """Tasks of the scoring stage; at least a few per core, so that progress shows."""
+
+
+class Evaluate(Settings):
+    """How the pipeline is judged on the held-out events."""
+
+    k: list[PositiveInt] = Field(default=[5, 10, 20], min_length=1)
+    """List lengths of the metrics."""
+    max_users: PositiveInt = 20_000
+    """Users judged (a sample by hash)."""
+    bootstrap: PositiveInt = 1_000
+    """Resamples of users behind each confidence interval."""
+
+
+class Report(Settings):
+    """The HTML page."""
+
+    path: str = "report.html"
+    """Where it is written."""
+    sample_users: PositiveInt = 5
+    """Users shown with what they liked and what they are recommended."""
+
+
+class Config(Settings):
+    """All settings of all jobs."""
+
+    sources: Sources = Sources()
+    tables: Tables = Tables()
+    model: str = "model"
+    """Folder of the fine-tuned model: train writes it, score and evaluate read it."""
+    work: str = "work"
+    """Folder for what a run needs while it runs; on a cluster, on storage that all hosts share."""
+    prepare: Prepare = Prepare()
+    liking: Liking = Liking()
+    encoder: Encoder = Encoder()
+    texts: Texts = Texts()
+    holdout: Holdout = Holdout()
+    train: Train = Train()
+    candidates: Candidates = Candidates()
+    score: Score = Score()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+    spark: dict[str, str] = {}
+    """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win."""
+
+    @property
+    def sha(self) -> str:
+        """Fingerprint of all settings, 12 hexadecimal digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read ``path`` (None: defaults alone), apply ``key.path=value`` overrides and check.
+
+    Raises ConfigError naming every wrong key at once.
+    """
+    where = str(path) if path else "settings"
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.create(_read_yaml(path) if path else {}), OmegaConf.from_dotlist(list(overrides))
+        )
+        values = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {problem}" for problem in _problems(error))
+        raise ConfigError(f"{where}: {error.error_count()} wrong setting(s)\n{problems}") from error
+    unknown = sorted(set(config.tables.names) - TABLES)
+    if unknown:
+        raise ConfigError(f"{where}: tables.names: no table is called {', '.join(unknown)}; there are {sorted(TABLES)}")
+    return config
+
+
+TABLES = {
+    C.EVENTS,
+    C.ITEMS,
+    C.USERS,
+    C.IMPRESSIONS,
+    C.CANDIDATES,
+    C.ITEM_VECTORS,
+    C.RECOMMENDATIONS,
+    C.QUARANTINE,
+    C.RUNS,
+    C.METRICS,
+}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration file ({error}); expected a YAML file") from error
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}, expected a mapping of settings")
+    return values or {}
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for detail in error.errors():
+        key = ".".join(map(str, detail["loc"]))
+        if detail["type"] == "extra_forbidden":
+            yield f"{key}: no such setting"
+        else:
+            yield f"{key}: {detail['msg']}, found {detail['input']!r}"
+
+
+def documented_yaml(settings: Settings, indent: int = 0) -> str:
+    """Render ``settings`` as YAML with each setting's meaning as a comment above it."""
+    pad = "  " * indent
+    lines = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            lines += ["", f"{pad}# {' '.join((type(value).__doc__ or '').split())}", f"{pad}{name}:"]
+            lines.append(documented_yaml(value, indent + 1))
+            continue
+        if field.description:
+            lines.append(f"{pad}# {' '.join(field.description.split())}")
+        plain = json.loads(json.dumps(value, default=_plain))
+        lines.append(f"{pad}{name}: {json.dumps(plain)}")
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Settings) else str(value)
+
+
+_HEADER = """\
+# Every setting with its default, its meaning and its unit. Written by `python -m llmrec.config`; a file of yours says
+# only what differs. The folder, file and table paths are relative to where the job is started.
+"""
+
+_SOURCE_EXAMPLE = """
+# A source of prepare (sources.events, items, users, impressions) looks like this:
+#   sources:
+#     events:
+#       path: /data/clicks.tsv         # any path Spark reads, or catalog.schema.table
+#       format: csv                    # csv, json (JSON lines), parquet or delta
+#       options: {header: "true", sep: "\\t"}
+#       columns:                       # our column: your column, or a Spark SQL expression over yours
+#         user_id: customer
+#         item_id: sku
+#         event: "'purchase'"
+#         event_time: ts               # timestamp, ISO text, or Unix seconds
+"""
+
+
+def main() -> None:
+    """Print the documented defaults, the content of conf/default.yaml."""
+    print(_HEADER + _SOURCE_EXAMPLE + documented_yaml(Config()))
+
+
+if __name__ == "__main__":
+    main()

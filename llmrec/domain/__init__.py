@@ -1,0 +1,1 @@
+"""Plain Python and NumPy: texts, features, ranking, metrics, reasons. No Spark, no torch."""

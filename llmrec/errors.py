@@ -1,0 +1,28 @@
+"""Errors a user can mend; each message says where, what was found and what was expected.
+
+LlmrecError                exit code 2, printed without a traceback
+├── ConfigError            a setting is unknown, of the wrong type or out of range
+├── InputTableError        a source or table is missing, empty, or not as its contract says
+├── ArtifactError          a model folder is missing, incomplete, changed or of another kind
+└── OutputError            a table or file could not be written
+"""
+
+
+class LlmrecError(Exception):
+    """Base of every error that the user of a job can mend."""
+
+
+class ConfigError(LlmrecError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class InputTableError(LlmrecError):
+    """A source or table is missing, empty, or not as its contract says."""
+
+
+class ArtifactError(LlmrecError):
+    """A model folder is missing, incomplete, changed or of another kind."""
+
+
+class OutputError(LlmrecError):
+    """A table or file could not be written."""

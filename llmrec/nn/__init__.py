@@ -1,0 +1,1 @@
+"""The language model: blocks, scorers, training, artifacts. No Spark."""

@@ -1,0 +1,1 @@
+"""The steps of each job, composed from Spark and model parts."""

@@ -1,0 +1,1 @@
+"""Spark: session, tables, transforms and the functions that run in Python workers."""

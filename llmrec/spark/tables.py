@@ -1,0 +1,144 @@
+"""Reading and writing Delta tables, by path or by catalog name."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from llmrec.domain.table_names import is_catalog_name
+from llmrec.errors import InputTableError, OutputError
+from llmrec.spark.schemas import SCHEMAS
+
+
+def read_table(spark: SparkSession, name: str, table: str) -> DataFrame:
+    """Read the Delta table at ``name``, checked against the contract of ``table``, with the contract's columns.
+
+    Missing optional columns come back as nulls. Raises InputTableError if there is no table, a required column is
+    missing, or a column has another type.
+    """
+    try:
+        df = spark.read.table(name) if is_catalog_name(name) else spark.read.format("delta").load(name)
+        df.schema  # noqa: B018  a missing path shows only when the schema is asked for
+    except AnalysisException as error:
+        raise InputTableError(f"{name}: no Delta table {table} there ({first_line(error)}); expected one") from error
+    return conform(df, name, SCHEMAS[table])
+
+
+def read_optional_table(spark: SparkSession, name: str, table: str) -> DataFrame:
+    """Read ``name`` like `read_table`; an empty table if there is none."""
+    if not table_exists(spark, name):
+        return spark.createDataFrame([], SCHEMAS[table])
+    return read_table(spark, name, table)
+
+
+def table_exists(spark: SparkSession, name: str) -> bool:
+    """Tell whether there is a Delta table at ``name``."""
+    if is_catalog_name(name):
+        return spark.catalog.tableExists(name)
+    return DeltaTable.isDeltaTable(spark, name)
+
+
+def conform(df: DataFrame, where: str, contract: T.StructType) -> DataFrame:
+    """Select the columns of ``contract``; raise InputTableError, naming every problem, if ``df`` cannot give them."""
+    found = {field.name: field.dataType.simpleString() for field in df.schema}
+    problems = []
+    for field in contract:
+        wanted = field.dataType.simpleString()
+        if field.name not in found:
+            if not field.nullable:
+                problems.append(f"{field.name} is missing, expected {wanted}")
+        elif found[field.name] != wanted:
+            problems.append(f"{field.name} is {found[field.name]}, expected {wanted}")
+    if problems:
+        raise InputTableError(f"{where}: {'; '.join(problems)}; found columns {sorted(found)}")
+    missing = {field.name: _null(field.dataType) for field in contract if field.name not in found}
+    return df.withColumns(missing).select(*contract.names) if missing else df.select(*contract.names)
+
+
+def _null(kind: T.DataType) -> Column:
+    return F.lit(None).cast(kind)
+
+
+def require_rows(df: DataFrame, where: str) -> None:
+    """Raise InputTableError if ``df`` is empty."""
+    if df.isEmpty():
+        raise InputTableError(f"{where}: the table is empty, expected at least one row")
+
+
+def table_version(spark: SparkSession, name: str) -> int:
+    """Return the current version of the Delta table at ``name``."""
+    return int(_delta_table(spark, name).history(1).select("version").head()[0])  # type: ignore[index]
+
+
+def create_table(
+    spark: SparkSession,
+    name: str,
+    table: str,
+    partition_by: str | None = None,
+    constraints: Mapping[str, str] | None = None,
+) -> None:
+    """Create the empty Delta table ``name`` with the contract of ``table`` if there is none.
+
+    Raises OutputError if it cannot be written.
+    """
+    if table_exists(spark, name):
+        return
+    builder = DeltaTable.createIfNotExists(spark).addColumns(SCHEMAS[table])
+    builder = builder.tableName(name) if is_catalog_name(name) else builder.location(name)
+    if partition_by:
+        builder = builder.partitionedBy(partition_by)
+    for constraint, condition in (constraints or {}).items():
+        builder = builder.property(f"delta.constraints.{constraint}", condition)
+    with_output_errors(name, builder.execute)
+
+
+def overwrite_table(df: DataFrame, name: str) -> None:
+    """Replace the whole table ``name`` by ``df`` in one commit; raises OutputError if it cannot be written."""
+    writer = df.write.format("delta").mode("overwrite").option("overwriteSchema", "true")
+    with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
+
+
+def append_table(df: DataFrame, name: str) -> None:
+    """Add ``df`` to the table ``name`` in one commit; raises OutputError if it cannot be written."""
+    writer = df.write.format("delta").mode("append")
+    with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
+
+
+def replace_date(df: DataFrame, name: str, run_date: date) -> None:
+    """Replace exactly the rows of ``run_date`` in the existing table ``name`` by ``df``, in one atomic commit.
+
+    Raises OutputError if it cannot be written, or if another run published the same date meanwhile.
+    """
+    writer = df.write.format("delta").mode("overwrite").option("replaceWhere", f"run_date = '{run_date.isoformat()}'")
+    with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
+
+
+def with_output_errors(name: str, write: Callable[[], object]) -> None:
+    """Call ``write``; raise OutputError for what the operator can mend: permissions, a full disk, a concurrent run."""
+    try:
+        write()
+    except PySparkException as error:
+        text = str(error)
+        if "ConcurrentAppend" in text or "DELTA_CONCURRENT" in text:
+            raise OutputError(
+                f"{name}: another run wrote the same part meanwhile; nothing of this run is in it"
+            ) from error
+        for sign in ("Permission denied", "AccessControlException", "Mkdirs failed", "No space left", "Read-only file"):
+            if sign in text:
+                raise OutputError(
+                    f"{name}: cannot be written ({sign}); expected a place this user may write"
+                ) from error
+        raise
+
+
+def _delta_table(spark: SparkSession, name: str) -> DeltaTable:
+    return DeltaTable.forName(spark, name) if is_catalog_name(name) else DeltaTable.forPath(spark, name)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, without Spark's plan below it."""
+    return str(error).strip().split("\n")[0]
