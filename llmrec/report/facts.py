@@ -1,0 +1,136 @@
+"""What the report says, as plain values small enough for the driver."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+OURS = "llmrec"
+NOT_ACCURACY = ("coverage", "novelty", "diversity")
+METRIC_ORDER = ("NDCG", "HR", "recall", "precision", "F1", "MRR", "MAP", "AUC", *NOT_ACCURACY)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table ``metrics``."""
+
+    system: str
+    metric: str
+    segment: str
+    value: float
+    k: int | None = None
+    low: float | None = None
+    high: float | None = None
+    users: int | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The latest run of evaluate."""
+
+    run_date: date | None
+    model_version: str | None
+    rows: tuple[Metric, ...]
+
+    def find(self, system: str, metric: str, k: int | None = None, segment: str = "all") -> Metric | None:
+        """Return the row asked for, None if evaluate did not write it."""
+        wanted = (system, metric, k, segment)
+        return next((row for row in self.rows if (row.system, row.metric, row.k, row.segment) == wanted), None)
+
+    def by_segment(self, metric: str) -> list[Metric]:
+        """Return all rows of ``metric``, ordered by segment."""
+        return sorted((row for row in self.rows if row.metric == metric), key=lambda row: (row.segment, row.k or 0))
+
+    @property
+    def ks(self) -> list[int]:
+        """The list lengths judged."""
+        return sorted({row.k for row in self.rows if row.metric in METRIC_ORDER and row.k is not None})
+
+    @property
+    def k(self) -> int | None:
+        """The list length of the headline: 10 where it was judged, else the middle one."""
+        return 10 if 10 in self.ks else self.ks[len(self.ks) // 2] if self.ks else None
+
+    @property
+    def systems(self) -> list[str]:
+        """The systems judged: ours first, then by NDCG, best first."""
+        names = {row.system for row in self.rows if row.metric in METRIC_ORDER}
+        ndcg = {row.system: row.value for row in self.rows if row.metric == "NDCG" and row.k == self.k}
+        return sorted(names, key=lambda name: (name != OURS, -ndcg.get(name, 0.0), name))
+
+
+@dataclass(frozen=True)
+class Published:
+    """The recommendations of one run date."""
+
+    run_date: date
+    rows: int
+    users: int
+    items: int
+    """Different items in them."""
+    shortest: int
+    longest: int
+    """Rows of a user's list."""
+    catalogue: int
+    """Items available on the run date."""
+    model_versions: tuple[str, ...]
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decile:
+    """A tenth of the catalogue by popularity."""
+
+    recommended: float
+    """Share of the recommended rows."""
+    taken: float
+    """Share of the events before the run date."""
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """One stage of the latest run of a job."""
+
+    job: str
+    stage: str
+    status: str
+    seconds: float
+    started_at: datetime
+    rows_in: int | None = None
+    rows_out: int | None = None
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One recommended item."""
+
+    rank: int
+    title: str
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class SampleUser:
+    """A user shown as an example."""
+
+    user: str
+    segment: str | None
+    liked: tuple[str, ...]
+    """Titles, the latest first."""
+    suggestions: tuple[Suggestion, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything on the page."""
+
+    published: Published
+    evaluation: Evaluation | None
+    sources: tuple[tuple[str, float], ...]
+    """Source and its share of the recommended rows, the largest first; a row may have several sources."""
+    deciles: tuple[Decile, ...]
+    """The most popular tenth of the items first; empty without events."""
+    stages: tuple[StageTime, ...]
+    """In the order they ran."""
+    samples: tuple[SampleUser, ...]
+    config_sha: str
+    written_at: datetime

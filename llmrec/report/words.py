@@ -1,0 +1,124 @@
+"""Numbers and findings in words, the same on the page and on the console."""
+
+from datetime import date
+
+from llmrec.report.facts import OURS, Evaluation, Facts, Metric
+
+SYSTEM_NAMES = {"bert": "BERT score alone", "dense": "vectors alone"}
+SOURCE_NAMES = {"dense": "nearest vectors", "supplied": "your candidates", "union": "all together"}
+
+SIGNIFICANT = 0.05
+"""A difference with a smaller p-value is called significant."""
+
+
+def system_name(system: str) -> str:
+    """Return the name of a judged system for readers."""
+    return SYSTEM_NAMES.get(system, system)
+
+
+def source_name(source: str) -> str:
+    """Return the name of a candidate source for readers."""
+    return SOURCE_NAMES.get(source, source)
+
+
+def count(value: float) -> str:
+    """Write a whole number: 9,500."""
+    return f"{value:,.0f}"
+
+
+def plural(value: int, noun: str) -> str:
+    """Write a number of things: 1 user, 9,500 users."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def decimal(value: float) -> str:
+    """Write a metric: 0.143."""
+    return f"{value:.3f}"
+
+
+def bits(value: float) -> str:
+    """Write an amount of information: 7.4."""
+    return f"{value:.1f}"
+
+
+def percent(share: float) -> str:
+    """Write a share: 34%, 4.2%, <0.1%."""
+    if 0 < share < 0.001:
+        return "<0.1%"
+    text = f"{share:.1%}" if abs(share) < 0.0995 else f"{share:.0%}"
+    return text.replace(".0%", "%")
+
+
+def duration(seconds: float) -> str:
+    """Write a time span: 0.4 s, 12 s, 3 min 05 s, 2 h 04 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def day(value: date) -> str:
+    """Write a date: 31 January 2026."""
+    return f"{value.day} {value:%B %Y}"
+
+
+def p_value(p: float) -> str:
+    """Write a p-value with its sign: p < 0.001, p = 0.04."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.01 else f"p = {p:.2f}"
+
+
+def headline(facts: Facts) -> str:
+    """Say what was recommended to how many users."""
+    published = facts.published
+    each = plural(published.longest, "item")
+    if published.shortest < published.longest:
+        each = f"{published.shortest:,} to {each}"
+    return f"{plural(published.users, 'user')} received {each} each, {plural(published.rows, 'recommendation')} in all."
+
+
+def quality(evaluation: Evaluation) -> tuple[str, str] | None:
+    """Say how good our lists are, and how sure that is; None if it was not measured."""
+    ours = evaluation.find(OURS, "NDCG", evaluation.k)
+    if ours is None:
+        return None
+    details = [_interval(ours, ""), f"measured on {plural(ours.users, 'user')}" if ours.users else ""]
+    return f"NDCG@{ours.k} is {decimal(ours.value)}", ", ".join(filter(None, details))
+
+
+def verdicts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Compare our NDCG with each baseline's: the finding, then the evidence and whether it may be chance."""
+    rows = [row for row in evaluation.by_segment("NDCG difference") if row.k == evaluation.k]
+    return [_verdict(evaluation, row) for row in sorted(rows, key=lambda row: row.value)]
+
+
+def _verdict(evaluation: Evaluation, row: Metric) -> tuple[str, str]:
+    p_row = evaluation.find(row.system, "NDCG p-value", row.k)
+    base = evaluation.find(row.system, "NDCG", row.k)
+    if p_row is not None:
+        sure = p_row.value < SIGNIFICANT
+    else:
+        sure = row.low is not None and row.high is not None and (row.low > 0 or row.high < 0)
+    evidence = ", ".join(filter(None, [_interval(row, "+"), p_value(p_row.value) if p_row else ""]))
+    relative = f" ({row.value / base.value:+.0%})" if base is not None and base.value > 0 else ""
+    system = system_name(row.system)
+    if not sure:
+        return f"Not clearly different from {system}: {row.value:+.3f}{relative}", _sentence(evidence, "may be chance")
+    direction = "Better than" if row.value > 0 else "Worse than"
+    return f"{direction} {system}: {row.value:+.3f}{relative}", _sentence(evidence, "significant")
+
+
+def _interval(row: Metric, sign: str) -> str:
+    if row.low is None or row.high is None:
+        return ""
+    return f"95% interval {row.low:{sign}.3f} to {row.high:{sign}.3f}"
+
+
+def _sentence(evidence: str, verdict: str) -> str:
+    return f"{evidence}: {verdict}" if evidence else verdict
