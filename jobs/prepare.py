@@ -56,7 +56,8 @@ def write(run: Run, checked: dict[str, Prepared]) -> None:
     for table in ORDER:
         if table in checked:
             overwrite_table(checked[table].good, run.table(table))
-        elif table_exists(run.spark, run.table(table)):  # a source that is gone must not live on in its table
+        # A source that is gone must not live on in its table; a table named in the settings may be the user's own.
+        elif table not in run.config.tables.names and table_exists(run.spark, run.table(table)):
             overwrite_table(run.spark.createDataFrame([], SCHEMAS[table]), run.table(table))
 
 

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a bug, with its traceback; 2 something the user can mend, 
 """
 
 import argparse
+import shutil
 import sys
 import traceback
 import uuid
@@ -17,10 +18,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from llmrec import columns as C
 from llmrec.config import Config, documented_yaml, load_config
-from llmrec.errors import ConfigError, LlmrecError
+from llmrec.errors import ConfigError, LlmrecError, OutputError
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
-from llmrec.spark.tables import append_table, read_optional_table, read_table
+from llmrec.spark.tables import append_table, read_table, require_rows, table_version
 
 
 @dataclass
@@ -56,9 +57,39 @@ class Run:
         return self.config.tables.name(name)
 
     def read(self, table: str, optional: bool = False) -> DataFrame:
-        """Read a table of llmrec, checked against its contract."""
-        reader = read_optional_table if optional else read_table
-        return reader(self.spark, self.table(table), table)
+        """Read a table of llmrec as it is now, checked against its contract; an optional one may be missing."""
+        version = table_version(self.spark, self.table(table))
+        if version is None and optional:
+            return self.spark.createDataFrame([], SCHEMAS[table])
+        if version is not None:
+            self.table_versions[table] = version
+        return read_table(self.spark, self.table(table), table, version)
+
+    def read_nonempty(self, table: str) -> DataFrame:
+        """Read a table that must hold rows; raises InputTableError if it has none."""
+        rows = self.read(table)
+        require_rows(rows, self.table(table))
+        return rows
+
+    @property
+    def day(self) -> date:
+        """The run date, where the job needs one."""
+        if self.run_date is None:
+            raise RuntimeError(f"{self.job} was started without a run date")
+        return self.run_date
+
+    @contextmanager
+    def work_folder(self) -> Iterator[Path]:
+        """A folder of this run alone, removed at its end. Raises OutputError if it cannot be made."""
+        folder = Path(self.config.work, self.run_id)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"work: {folder} cannot be made ({error.strerror}); expected a writable place") from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -89,6 +120,16 @@ class Run:
         append_table(self.spark.createDataFrame(rows, SCHEMAS[C.RUNS]).coalesce(1), self.table(C.RUNS))
 
 
+def _record_failure(run: Run) -> None:
+    """Write what is known of a failed run; if that fails too, say so and let the first error stand."""
+    if not run.stages or run.stages[-1].status != "failed":
+        run.stages.append(Stage("start", status="failed", message=traceback.format_exc(limit=0)[:2000]))
+    try:
+        run.record()
+    except Exception as error:
+        print(f"{run.job}: the failure could not be recorded in {run.table(C.RUNS)}: {error}", file=sys.stderr)
+
+
 def parse_args(job: str, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments that all jobs share."""
     parser = argparse.ArgumentParser(prog=f"{job}.py", description=description)
@@ -114,9 +155,10 @@ def run_job(
         run = Run(job, config, start_session(f"llmrec-{job}", config.spark), args.run_date)
         try:
             main(run)
-        finally:
-            if run.stages:
-                run.record()
+        except Exception:
+            _record_failure(run)
+            raise
+        run.record()
     except LlmrecError as error:
         print(f"{job}: {error}", file=sys.stderr)
         return 2

@@ -90,12 +90,14 @@ class Encoder(Settings):
 
 
 class Texts(Settings):
-    """What the model reads."""
+    """What the model reads; a trained model keeps the settings it was trained with."""
 
-    history_items: PositiveInt = 10
-    """Titles of at most this many liked items, the latest, make the user's text."""
-    max_user_tokens: int = Field(default=96, ge=8, le=512)
-    """The user's text is cut to this many word pieces, oldest first."""
+    history_items: PositiveInt = 8
+    """The user's text is the profile and at most this many liked items, the latest, oldest first."""
+    history_tokens: PositiveInt = 12
+    """A liked item enters the user's text with this many of its first word pieces (its title, as a rule)."""
+    max_user_tokens: int = Field(default=112, ge=8, le=512)
+    """The user's text is cut to this many word pieces; the oldest items go first."""
     max_item_tokens: int = Field(default=40, ge=8, le=512)
     """An item's text is cut to this many word pieces; cost grows with it."""
 
@@ -269,7 +271,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as a configuration file ({error}); expected a YAML file") from error
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}, expected a mapping of settings")
-    return values or {}
+    return json.loads(json.dumps(values or {}, default=str))  # type: ignore[no-any-return]  # YAML's dates as text
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

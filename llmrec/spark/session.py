@@ -3,7 +3,7 @@
 import os
 import sys
 
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from llmrec.errors import ConfigError
@@ -22,6 +22,7 @@ def start_session(name: str, settings: dict[str, str]) -> SparkSession:
     Raises ConfigError, with the flags to add, where Delta Lake is not on the class path.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else Spark takes the system's python3
+    SparkContext._ensure_initialized()  # only with its JVM does SparkConf know the flags of spark-submit
     given = SparkConf()
     builder = SparkSession.builder.appName(name).config("spark.sql.session.timeZone", "UTC")
     for key, value in settings.items():

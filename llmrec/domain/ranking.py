@@ -1,0 +1,15 @@
+"""Orders of candidates. Equal scores are ordered by item, so that a run repeated gives the same list."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def best_first(scores: npt.NDArray[np.generic], items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Return the places of ``scores`` (P,) from the highest to the lowest; equal scores by ascending item."""
+    return np.lexsort((items, -np.asarray(scores, dtype=np.float64)))
+
+
+def places(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Return each score's place, (P,): 0 for the highest; equal scores share the best place."""
+    ascending = np.sort(-np.asarray(scores, dtype=np.float64))
+    return np.searchsorted(ascending, -np.asarray(scores, dtype=np.float64)).astype(np.float32)

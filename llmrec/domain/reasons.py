@@ -1,0 +1,40 @@
+"""One sentence per recommendation that a shopper can read, grounded in what carried the score."""
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec.domain.features import FEATURES
+
+
+def reason(
+    contributions: npt.NDArray[np.float64],
+    *,
+    covisited_with: str | None,
+    similar_to: str | None,
+    supplied: bool,
+    has_profile: bool,
+) -> str:
+    """Say what carried an item: the ground whose features added most to its log-odds.
+
+    Args:
+        contributions: what each feature added, (len(FEATURES),).
+        covisited_with: title of the recent item most often taken together with this one.
+        similar_to: title of the liked item whose text is nearest.
+        supplied: whether the user's own candidates table proposed the item.
+        has_profile: whether the user's text holds a profile.
+    """
+    added = {"co-visitation": 0.0, "similarity": 0.0, "popularity": 0.0}
+    for feature, value in zip(FEATURES, contributions, strict=True):
+        if feature.ground:
+            added[feature.ground] += float(value)
+    sentences = {
+        "co-visitation": f"People who chose “{covisited_with}” often choose this too" if covisited_with else None,
+        "similarity": f"Similar to “{similar_to}”, which you liked" if similar_to else None,
+        "popularity": "Popular with many people",
+    }
+    if not similar_to and has_profile:
+        sentences["similarity"] = "Fits your profile"
+    for ground in sorted(added, key=lambda name: -added[name]):
+        if sentences[ground] and added[ground] > 0:
+            return str(sentences[ground])
+    return "From a list chosen for you" if supplied else str(sentences["co-visitation"] or sentences["popularity"])

@@ -1,0 +1,46 @@
+"""What the model is told about one user."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Items = npt.NDArray[np.int32]
+"""Item indexes of the catalogue."""
+
+
+@dataclass(frozen=True)
+class User:
+    """One user at one moment; all items are indexes, oldest first."""
+
+    user_id: str
+    liked: Items
+    """Items of liking events, the latest."""
+    recent: Items
+    """Items of any events, the latest."""
+    seen: Items
+    """All items of any events, never recommended."""
+    text: str = ""
+    """Profile text."""
+    supplied: dict[int, float] = field(default_factory=dict)
+    """Score by item of the user-supplied candidates."""
+
+    @property
+    def without_history(self) -> bool:
+        """Tell whether there is nothing to go by but the profile."""
+        return not len(self.recent)
+
+
+def shown_as_new(user_id: str) -> bool:
+    """Tell whether a user is in the fixed tenth, chosen by a hash of the id, that the ranker is shown as new users."""
+    return hashlib.sha256(user_id.encode()).digest()[0] < 26
+
+
+def forget_history(user: User) -> User:
+    """Return the same user as if new; what the ranker learns new users from.
+
+    What was seen stays out of the candidates: the user did not take it again, which says nothing of new users.
+    """
+    nothing = np.zeros(0, np.int32)
+    return User(user.user_id, nothing, nothing, user.seen, user.text, user.supplied)

@@ -1,0 +1,167 @@
+"""The model folder: safetensors, tokenizer, fusion trees and a manifest with a sha256 per file.
+
+Nothing in it is executed: no pickle, no remote code. Every file is checked against the manifest before it is loaded.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from llmrec.errors import ArtifactError, OutputError
+from llmrec.nn.backbone import Backbone, BackboneShape
+from llmrec.nn.fusion import Fusion
+from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.tokens import TextLimits, Tokens
+
+FORMAT = "llmrec/1"
+_MANIFEST = "manifest.json"
+_WEIGHTS = "model.safetensors"
+_SETTINGS = "scorer.json"
+_TOKENIZER = "tokenizer.json"
+_FUSION = "fusion.txt"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a run pins of a model: where it is, which one it is, and what the manifest says."""
+
+    folder: Path
+    version: str
+    """First 12 hexadecimal digits over the sha256 of all files."""
+    encoder_version: str
+    """The same over the files that decide vectors and tokens; keys item_vectors."""
+    manifest: dict[str, Any]
+
+
+def save_encoder(folder: Path, scorer: PrefixScorer, tokens: Tokens) -> str:
+    """Write weights, configuration and tokenizer to ``folder``; return the encoder version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}, folder / _WEIGHTS)
+    tokens.tokenizer.no_truncation()  # else the file, and so the version, would follow the last text that was read
+    tokens.tokenizer.save(str(folder / _TOKENIZER))
+    settings = {
+        "backbone": asdict(scorer.backbone.shape),
+        "cached_layers": scorer.cached_layers,
+        "texts": asdict(tokens.limits),
+        "tokens": {"first": tokens.first, "between": tokens.between},
+    }
+    (folder / _SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    return _fingerprint({name: sha for name, sha in _shas(folder).items() if name != _FUSION})
+
+
+def finish_model(folder: Path, fusion: Fusion, facts: dict[str, Any]) -> ModelInfo:
+    """Add the fusion trees and the manifest with ``facts`` (data range, metrics, versions)."""
+    encoder_version = _fingerprint(_shas(folder))
+    fusion.save(folder / _FUSION)
+    shas = _shas(folder)
+    settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+    manifest = {"format": FORMAT, "encoder_version": encoder_version, **settings, **facts, "files": shas}
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1, default=str), encoding="utf-8")
+    return ModelInfo(folder, _fingerprint(shas), encoder_version, manifest)
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Move the finished folder ``new`` to ``place``; the model that was there goes once the new one stands beside it.
+
+    Raises OutputError if it cannot be written; see `require_replaceable`.
+    """
+    require_replaceable(place)
+    beside, before = (place.with_name(f".{place.name}.{word}") for word in ("new", "old"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for left_behind in (beside, before):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        shutil.copytree(new, beside)
+        if place.exists():
+            place.rename(before)
+        beside.rename(place)
+    except OSError as error:
+        raise OutputError(
+            f"model: {place} cannot be written ({error}); expected a place this user may write"
+        ) from error
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def require_replaceable(place: Path) -> None:
+    """Raise OutputError unless ``place`` is free, empty or holds a model: nothing else is ever removed."""
+    if place.exists() and not place.is_dir():
+        raise OutputError(f"model: {place} is a file, expected a folder of a model or nothing")
+    if place.is_dir() and any(place.iterdir()) and not (place / _MANIFEST).is_file():
+        raise OutputError(f"model: {place} holds files but no {_MANIFEST}; expected a folder of a model or nothing")
+
+
+def resolve_model(path: str) -> ModelInfo:
+    """Check the model folder at ``path``: all files of its manifest are there, unchanged; others are never read.
+
+    Raises ArtifactError saying which file is missing, changed or foreign.
+    """
+    folder = Path(path)
+    manifest_path = folder / _MANIFEST
+    if not manifest_path.is_file():
+        raise ArtifactError(f"model: {folder} holds no {_MANIFEST}; expected a folder written by jobs/train.py")
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        kind, files = manifest["format"], dict(manifest["files"])
+        manifest["encoder_version"], manifest["texts"]["history_items"], manifest["metrics"]["importance"]
+        encoder_version = manifest["encoder_version"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{manifest_path}: is not a manifest of llmrec ({error!r})") from error
+    if kind != FORMAT:
+        raise ArtifactError(f"{manifest_path}: format is {kind!r}, expected {FORMAT!r}")
+    for needed in (_WEIGHTS, _FUSION, _SETTINGS, _TOKENIZER):
+        if needed not in files:
+            raise ArtifactError(f"{manifest_path}: lists no {needed}, expected one")
+    for name, sha in files.items():
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name}: is missing, expected it as listed in {_MANIFEST}")
+        found = _sha256(folder / name)
+        if found != sha:
+            raise ArtifactError(f"{folder / name}: has sha256 {found[:12]}..., the manifest says {sha[:12]}...")
+    return ModelInfo(folder, _fingerprint(files), encoder_version, manifest)
+
+
+def load_encoder(folder: Path) -> tuple[PrefixScorer, Tokens]:
+    """Load scorer and tokenizer from a folder written by `save_encoder`."""
+    settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+    scorer = PrefixScorer(Backbone(BackboneShape(**settings["backbone"])), cached_layers=settings["cached_layers"])
+    try:
+        scorer.load_state_dict(load_file(folder / _WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(f"{folder / _WEIGHTS}: does not fit {_SETTINGS} ({str(error)[:300]})") from error
+    scorer.requires_grad_(False)
+    tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
+    return scorer.eval(), Tokens(tokenizer, **settings["tokens"], limits=TextLimits(**settings["texts"]))
+
+
+def load_fusion(folder: Path) -> Fusion | None:
+    """Load the fusion trees of a model folder; None where there are none yet, while train is still at work."""
+    return Fusion.load(folder / _FUSION) if (folder / _FUSION).exists() else None
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that a manifest names."""
+    return {name: version(name) for name in ("torch", "transformers", "tokenizers", "lightgbm")}
+
+
+def _shas(folder: Path) -> dict[str, str]:
+    return {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.name != _MANIFEST}
+
+
+def _fingerprint(shas: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(shas, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

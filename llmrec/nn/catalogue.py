@@ -1,0 +1,117 @@
+"""All that a night knows about its items, in one folder of memory-mapped arrays that every worker of a host shares.
+
+An item is known by its index, the place of its id in sorted order.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_ARRAYS = (
+    "tokens", "token_starts", "vectors", "available", "taken", "taken_lately", "liked",
+    "neighbours", "neighbour_weights", "neighbour_starts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """S items; D is the width of their vectors."""
+
+    table: pa.Table
+    """item_id, title, in index order."""
+    tokens: Ints
+    """Word pieces of all items, end to end."""
+    token_starts: Longs
+    """(S + 1,) where each item's word pieces start."""
+    vectors: Floats
+    """(S, D) of unit length."""
+    available: Bools
+    """(S,) whether the item may be recommended on the run date."""
+    taken: Longs
+    """(S,) events on the item, all time."""
+    taken_lately: Longs
+    """(S,) events on the item in the popularity window."""
+    liked: Longs
+    """(S,) liking events on the item, all time."""
+    neighbours: Ints
+    """Co-visited items of all items, end to end, strongest first."""
+    neighbour_weights: Floats
+    """Cosine of co-visitation, like ``neighbours``."""
+    neighbour_starts: Longs
+    """(S + 1,) where each item's neighbours start."""
+    popular: Ints
+    """Available items, most taken lately first, then most taken, then by index."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.available)
+
+    def pieces(self, item: int) -> Ints:
+        """Return the word pieces of one item's text."""
+        return self.tokens[self.token_starts[item] : self.token_starts[item + 1]]
+
+    def ids(self, items: Ints) -> list[str]:
+        """Return the ids of ``items``."""
+        return self.table["item_id"].take(pa.array(items)).to_pylist()  # type: ignore[no-any-return]
+
+    def titles(self, items: Ints) -> list[str]:
+        """Return the titles of ``items``."""
+        return self.table["title"].take(pa.array(items)).to_pylist()  # type: ignore[no-any-return]
+
+    @staticmethod
+    def load(folder: Path) -> "Catalogue":
+        """Map the arrays of ``folder``, copy on write: workers share the pages, and torch takes them as they are."""
+        with pa.memory_map(str(folder / "items.arrow")) as source:
+            table = pa.ipc.open_file(source).read_all()
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in _ARRAYS}
+        return Catalogue(table=table, popular=_popular(arrays), **arrays)
+
+
+def _popular(arrays: dict[str, npt.NDArray[np.generic]]) -> Ints:
+    order = np.lexsort((-arrays["taken"].astype(np.int64), -arrays["taken_lately"].astype(np.int64)))
+    return order[np.asarray(arrays["available"])[order]].astype(np.int32)
+
+
+def write_catalogue(folder: Path, items: pa.Table, neighbours: pa.Table) -> Catalogue:
+    """Write the arrays of a night and map them.
+
+    Args:
+        folder: created; must not exist.
+        items: item_id, title, tokens, vector, available, taken, taken_lately, liked; one row per item, in index order.
+        neighbours: item, neighbour, weight; in any order, items by index.
+    """
+    folder.mkdir(parents=True)
+    named = items.select(["item_id", "title"]).combine_chunks()
+    with pa.OSFile(str(folder / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, named.schema) as writer:
+        writer.write_table(named)
+    tokens = items["tokens"].combine_chunks()
+    vectors = items["vector"].combine_chunks()
+    size = len(items)
+    ordered = neighbours.sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "tokens": tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32),
+        "token_starts": _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False)),
+        "vectors": vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(size, -1),
+        "neighbours": ordered["neighbour"].to_numpy().astype(np.int32),
+        "neighbour_weights": ordered["weight"].to_numpy().astype(np.float32),
+        "neighbour_starts": _starts(np.bincount(ordered["item"].to_numpy(), minlength=size)),
+        "available": items["available"].to_numpy(zero_copy_only=False).astype(np.bool_),
+    }
+    for name in ("taken", "taken_lately", "liked"):
+        arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    return Catalogue.load(folder)
+
+
+def _starts(lengths: npt.NDArray[np.generic]) -> Longs:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

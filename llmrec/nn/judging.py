@@ -1,0 +1,77 @@
+"""One user's held-out likes against the ranked lists of several systems, all on the same rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec import columns as C
+from llmrec.domain.features import COLUMN
+from llmrec.domain.metrics import auc
+from llmrec.domain.ranking import best_first
+from llmrec.domain.users import Items
+from llmrec.nn.candidates import SOURCES, covisited, most_popular
+from llmrec.nn.recommender import Recommender, Scored
+
+LLMREC, BERT = "llmrec", "bert"
+SYSTEMS = (LLMREC, C.COVISITATION, C.POPULARITY, C.DENSE, BERT)
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What evaluation needs of one user."""
+
+    user_id: str
+    targets: list[int]
+    lists: list[Mapping[str, object]]
+    found: list[Mapping[str, object]]
+    pairs: list[int]
+    predicted: list[float]
+    liked: list[int]
+
+
+def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest: int) -> Judged:
+    """Rank with every system; lists are cut to ``longest`` after the AUC is taken of the whole.
+
+    llmrec, dense and bert rank the candidates; co-visitation and popularity rank all available unseen items they know.
+    """
+    probabilities = recommender.probabilities(scored)
+    items, features = scored.proposals.items, scored.features
+    orders = {
+        LLMREC: items[best_first(probabilities, items)],
+        C.COVISITATION: _by_covisitation(recommender, scored),
+        C.POPULARITY: most_popular(scored.user, recommender.catalogue, len(recommender.catalogue)),
+        C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
+        BERT: items[best_first(features[:, COLUMN["pair_logit"]], items)],
+    }
+    rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.seen].sum())
+    wanted = set(targets.tolist())
+    hits = np.isin(items, targets)
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    return Judged(
+        user_id=scored.user.user_id,
+        targets=targets.tolist(),
+        lists=[
+            {"system": name, "items": order[:longest].tolist(), "auc": auc(order.tolist(), wanted, rankable)}
+            for name, order in orders.items()
+        ],
+        found=_recall(scored, hits, len(wanted)),
+        pairs=np.bincount(bins, minlength=BINS).tolist(),
+        predicted=np.bincount(bins, probabilities, minlength=BINS).tolist(),
+        liked=np.bincount(bins, hits, minlength=BINS).astype(int).tolist(),
+    )
+
+
+def _by_covisitation(recommender: Recommender, scored: Scored) -> Items:
+    catalogue, user = recommender.catalogue, scored.user
+    near, weights = covisited(user.recent, catalogue)
+    allowed = catalogue.available[near] & ~np.isin(near, user.seen)
+    return near[allowed][best_first(weights[allowed], near[allowed])]
+
+
+def _recall(scored: Scored, hits: npt.NDArray[np.bool_], wanted: int) -> list[Mapping[str, object]]:
+    by_source = dict(zip(SOURCES, scored.proposals.sources.T, strict=True))
+    by_source["union"] = np.ones_like(hits)
+    return [{"source": name, "recall": float((hits & there).sum() / wanted)} for name, there in by_source.items()]

@@ -1,0 +1,72 @@
+"""Sequences of different lengths laid end to end, so that linear layers see no padding."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Token ids of S sequences, N tokens in all.
+
+    ids: (N,) int64; lengths: (S,) int64, each at least 1.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+
+    @staticmethod
+    def of(sequences: list[npt.NDArray[np.int32]], device: torch.device | None = None) -> "Ragged":
+        """Lay ``sequences`` end to end on ``device``."""
+        ids = np.concatenate(sequences) if sequences else np.zeros(0, np.int32)
+        lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
+        return Ragged(torch.from_numpy(ids.astype(np.int64)).to(device), torch.from_numpy(lengths).to(device))
+
+    @cached_property
+    def layout(self) -> "Layout":
+        """Where each token stands."""
+        return Layout(self.lengths)
+
+
+class Layout:
+    """Maps N flat tokens to a padded grid (S, T) and back. T is the longest sequence."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths = lengths
+        starts = torch.cumsum(lengths, 0) - lengths
+        self.starts = starts
+        """(S,) flat index of each sequence's first token."""
+        self.sequence = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+        """(N,) sequence of each token."""
+        self.position = torch.arange(len(self.sequence), device=lengths.device) - starts[self.sequence]
+        """(N,) place of each token in its sequence."""
+        longest = int(lengths.max()) if len(lengths) else 0
+        grid = torch.arange(longest, device=lengths.device)[None, :]
+        self.valid = grid < lengths[:, None]
+        """(S, T) True where the grid holds a token."""
+        padding = starts[:, None].clamp(max=max(len(self.sequence) - 1, 0))
+        self.grid = torch.where(self.valid, starts[:, None] + grid, padding)
+        """(S, T) flat index of each place; padding points at some token, to be masked."""
+
+    def pad(self, flat: Tensor) -> Tensor:
+        """(N, ...) -> (S, T, ...); padding holds copies of other tokens, to be masked."""
+        return flat[self.grid]
+
+    def flatten(self, padded: Tensor) -> Tensor:
+        """(S, T, ...) -> (N, ...)."""
+        return padded[self.sequence, self.position]
+
+    def mean(self, flat: Tensor) -> Tensor:
+        """Mean over each sequence's tokens, (N, D) -> (S, D)."""
+        sums = flat.new_zeros(len(self.lengths), flat.shape[-1]).index_add_(0, self.sequence, flat)
+        return sums / self.lengths[:, None].to(flat.dtype)
+
+
+def take(states: Tensor, layout: Layout, chosen: Tensor) -> tuple[Tensor, Layout]:
+    """Pick whole sequences: states (N, D) of ``layout`` -> those of ``chosen`` (C,), in that order, laid end to end."""
+    picked = Layout(layout.lengths[chosen])
+    return states[layout.starts[chosen][picked.sequence] + picked.position], picked

@@ -1,0 +1,199 @@
+"""From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmrec import columns as C
+from llmrec.domain.features import COLUMN, FEATURES
+from llmrec.domain.ranking import best_first, places
+from llmrec.domain.reasons import reason
+from llmrec.domain.users import Items, User
+from llmrec.nn.candidates import SOURCES, CandidateSizes, Proposals, propose
+from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.fusion import Fusion
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import PrefixScorer, UserStates
+from llmrec.nn.state_cache import StateCache
+from llmrec.nn.tokens import Tokens
+
+_USERS_AT_ONCE = 32
+_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 262_144}
+"""Candidate tokens per pass of the pair scorer; on a CPU a pass should stay near the caches."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One user's candidates, P of them, with all that is known about each."""
+
+    user: User
+    proposals: Proposals
+    features: Floats
+    """(P, len(FEATURES)), columns as in domain.features."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One row of a user's list."""
+
+    rank: int
+    item_id: str
+    score: float
+    sources: list[str]
+    reason: str
+
+
+class Recommender:
+    """Scores and ranks the candidates of users against one night's catalogue."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        scorer: PrefixScorer,
+        tokens: Tokens,
+        sizes: CandidateSizes,
+        fusion: Fusion | None,
+    ) -> None:
+        self.catalogue = catalogue
+        self.scorer = scorer.eval()
+        self.tokens = tokens
+        self.sizes = sizes
+        self.fusion = fusion
+        self._device = next(scorer.parameters()).device
+        self._states = StateCache(scorer, tokens, catalogue)
+        self._vectors = torch.from_numpy(np.asarray(catalogue.vectors)).to(self._device)
+
+    def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
+        """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
+        for scored in self.score(users):
+            yield self._top(scored, top_n)
+
+    def score(self, users: Sequence[User]) -> Iterator[Scored]:
+        """Yield each user's candidates with their features, in the order of ``users``."""
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            yield from self._score_batch(users[start : start + _USERS_AT_ONCE])
+
+    def probabilities(self, scored: Scored) -> npt.NDArray[np.float64]:
+        """Return the probability that the user likes each candidate, (P,)."""
+        if self.fusion is None:
+            raise RuntimeError("this recommender was made without a fusion ranker")
+        return self.fusion.probabilities(scored.features)
+
+    @torch.inference_mode()
+    def _score_batch(self, users: Sequence[User]) -> list[Scored]:
+        states = self.scorer.encode_users(Ragged.of(self._user_sequences(users), self._device))
+        similarity = (states.vectors @ self._vectors.T).float().cpu().numpy()
+        proposals = [
+            propose(user, self.catalogue, self.sizes, row) for user, row in zip(users, similarity, strict=True)
+        ]
+        user_of_pair = np.repeat(np.arange(len(users)), [len(p.items) for p in proposals])
+        item_of_pair = np.concatenate([p.items for p in proposals])
+        logits = self._pair_logits(states, user_of_pair, item_of_pair)
+        ends = np.cumsum([len(p.items) for p in proposals])[:-1]
+        return [
+            Scored(user, own, self._features(user, own, row[own.items], logit))
+            for user, own, row, logit in zip(users, proposals, similarity, np.split(logits, ends), strict=True)
+        ]
+
+    def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
+        profiles = self.tokens.pieces([user.text for user in users], self.tokens.limits.max_user_tokens)
+        return [
+            self.tokens.user_sequence(profile, [self.catalogue.pieces(item) for item in self._history(user)])
+            for user, profile in zip(users, profiles, strict=True)
+        ]
+
+    def _pair_logits(self, states: UserStates, user: npt.NDArray[np.int64], item: Items) -> Floats:
+        if not len(item):
+            return np.zeros(0, np.float32)
+        distinct, place = np.unique(item, return_inverse=True)
+        items = self._states.states(distinct)
+        tokens = np.cumsum(items.layout.lengths.cpu().numpy()[place])
+        cuts = np.flatnonzero(np.diff(tokens // _TOKENS_AT_ONCE[self._device.type])) + 1
+        logits = []
+        for chunk in np.split(np.arange(len(item)), cuts):
+            first, last = user[chunk[0]], user[chunk[-1]]
+            part = states.of_users(int(first), int(last) + 1)
+            users_of_chunk = torch.from_numpy(user[chunk] - first).to(self._device)
+            items_of_chunk = torch.from_numpy(place[chunk]).to(self._device)
+            logits.append(self.scorer.pair_logits(part, items, users_of_chunk, items_of_chunk).float().cpu().numpy())
+        return np.concatenate(logits)
+
+    def _features(self, user: User, proposals: Proposals, dense: Floats, logit: Floats) -> Floats:
+        catalogue, items = self.catalogue, proposals.items
+        matrix = np.zeros((len(items), len(FEATURES)), np.float32)
+
+        def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
+            matrix[:, COLUMN[name]] = values
+
+        put("covisitation", proposals.covisitation)
+        put("covisitation_last", proposals.covisitation_last)
+        put("covisitation_rank", places(proposals.covisitation))
+        put("dense", dense)
+        put("dense_rank", places(dense))
+        put("pair_logit", logit)
+        put("pair_rank", places(logit))
+        history = self._history(user)
+        if len(history) and len(items):
+            cosines = catalogue.vectors[items] @ catalogue.vectors[history].T
+            put("nearest", cosines.max(axis=1))
+            put("last_liked", cosines[:, -1])
+        put("popularity", np.log1p(catalogue.taken[items]))
+        put("popularity_lately", np.log1p(catalogue.taken_lately[items]))
+        put("liked_share", (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2))
+        put("supplied", np.array([user.supplied.get(int(item), 0.0) for item in items], np.float32))
+        put("history_length", 0.0 if user.without_history else float(np.log1p(len(user.seen))))
+        return matrix
+
+    def _top(self, scored: Scored, top_n: int) -> list[Recommendation]:
+        if self.fusion is None:
+            raise RuntimeError("this recommender was made without a fusion ranker")
+        probabilities = self.probabilities(scored)
+        top = best_first(probabilities, scored.proposals.items)[:top_n]
+        items = scored.proposals.items[top]
+        contributions = self.fusion.contributions(scored.features[top])
+        return [
+            Recommendation(
+                rank=place + 1,
+                item_id=item_id,
+                score=float(probabilities[row]),
+                sources=self._sources(scored, row),
+                reason=self._reason(scored.user, int(item), grounds),
+            )
+            for place, (row, item, item_id, grounds) in enumerate(
+                zip(top, items, self.catalogue.ids(items), contributions, strict=True)
+            )
+        ]
+
+    def _sources(self, scored: Scored, row: int) -> list[str]:
+        named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
+        return [*named, C.FALLBACK] if scored.user.without_history else named
+
+    def _reason(self, user: User, item: int, contributions: npt.NDArray[np.float64]) -> str:
+        similar = covisited_with = None
+        history = self._history(user)
+        if len(history):
+            cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[item]
+            [similar] = self.catalogue.titles(history[[np.argmax(cosines)]])
+        weights = [self._covisitation(int(other), item) for other in user.recent]
+        if weights and max(weights) > 0:
+            [covisited_with] = self.catalogue.titles(user.recent[[int(np.argmax(weights))]])
+        return reason(
+            contributions,
+            covisited_with=covisited_with,
+            similar_to=similar,
+            supplied=item in user.supplied,
+            has_profile=bool(user.text),
+        )
+
+    def _history(self, user: User) -> Items:
+        return user.liked[-self.tokens.limits.history_items :]
+
+    def _covisitation(self, item: int, neighbour: int) -> float:
+        starts = self.catalogue.neighbour_starts
+        span = slice(starts[item], starts[item + 1])
+        found = np.flatnonzero(self.catalogue.neighbours[span] == neighbour)
+        return float(self.catalogue.neighbour_weights[span][found[0]]) if len(found) else 0.0

@@ -1,0 +1,101 @@
+"""What train, score and evaluate share: the catalogue of one moment, and the users as they stood then."""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.config import Config
+from llmrec.errors import InputTableError
+from llmrec.nn.candidates import CandidateSizes
+from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.spark.counts import covisitation, popularity
+from llmrec.spark.items import AVAILABLE, INDEX, index_items
+from llmrec.spark.splits import LIKES, before, likes
+from llmrec.spark.users import COUNTED, add_profiles, add_supplied, gather_users
+
+
+@dataclass(frozen=True)
+class Night:
+    """The readable past of one run date, with item indexes in place of item ids."""
+
+    items: DataFrame
+    """As spark.items.index_items gives it; cached."""
+    events: DataFrame
+    """user_id, item, event_time, likes, available, and the other columns of events; before the run date."""
+    users: DataFrame
+    """user_id, text."""
+    candidates: DataFrame
+    """user_id, item, source_score."""
+    run_date: date
+
+
+def open_night(
+    *, events: DataFrame, items: DataFrame, users: DataFrame, candidates: DataFrame, config: Config, run_date: date
+) -> Night:
+    """Index the items and keep what may be read on ``run_date``.
+
+    Raises InputTableError if no event is before the run date.
+    """
+    readable = before(events, run_date)
+    if readable.isEmpty():
+        first = events.agg(F.min(C.EVENT_TIME)).head()
+        raise InputTableError(
+            f"{config.tables.name(C.EVENTS)}: no event is before the run date {run_date}; "
+            f"the first is of {first[0] if first else None}, expected a later run date"
+        )
+    indexed = index_items(items, run_date).persist()
+    index = indexed.select(INDEX, C.ITEM, AVAILABLE)
+    liking = config.liking
+    return Night(
+        items=indexed,
+        events=readable.withColumn(LIKES, likes(liking.events, liking.min_value)).join(index, on=C.ITEM, how="inner"),
+        users=users.select(C.USER, C.TEXT),
+        candidates=candidates.join(index, on=C.ITEM, how="inner"),
+        run_date=run_date,
+    )
+
+
+def user_rows(night: Night, events: DataFrame, config: Config, liked: int) -> DataFrame:
+    """One row per user who has events among ``events`` or a profile; see spark.users."""
+    sizes = config.candidates
+    gathered = gather_users(events, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked)
+    return add_supplied(add_profiles(gathered, night.users), night.candidates, sizes.supplied)
+
+
+def build_catalogue(
+    night: Night, events: DataFrame, rows: DataFrame, vectors: DataFrame, config: Config, folder: Path, until: date
+) -> Catalogue:
+    """Write the catalogue of ``events`` to ``folder``.
+
+    Args:
+        night: gives the items.
+        events: the events that count: all of the night, or those before a cut-off.
+        rows: user rows of the same events, for co-visitation.
+        vectors: tokens and vector by text_sha, of one encoder.
+        config: gives the popularity window and the number of neighbours.
+        folder: where it is written; must not exist.
+        until: the day on which the popularity window ends.
+    """
+    counts = popularity(events, until, config.candidates.popularity_days)
+    columns = night.items.join(vectors.select(C.TEXT_SHA, C.TOKENS, C.VECTOR), on=C.TEXT_SHA, how="inner").join(
+        counts, on=INDEX, how="left"
+    )
+    whole = columns.select(
+        INDEX, C.ITEM, C.TITLE, C.TOKENS, C.VECTOR, AVAILABLE,
+        *(F.coalesce(name, F.lit(0)).cast("long").alias(name) for name in ("taken", "taken_lately", "liked")),
+    ).orderBy(INDEX)  # fmt: skip
+    table = whole.toArrow()
+    if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
+        raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
+    pairs = covisitation(rows.filter(F.size(COUNTED) > 0), len(table), config.candidates.neighbours)
+    return write_catalogue(folder, table, pairs.toArrow())
+
+
+def candidate_sizes(config: Config) -> CandidateSizes:
+    """Return the sizes of the candidate sources."""
+    sizes = config.candidates
+    return CandidateSizes(sizes.dense, sizes.covisitation, sizes.popularity, sizes.supplied, config.score.top_n)

@@ -1,0 +1,79 @@
+"""The night: every eligible user's ranked list."""
+
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.errors import InputTableError
+from llmrec.pipelines.night import Night
+from llmrec.spark.items import AVAILABLE
+from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.users import in_tasks
+from llmrec.spark.workers import NightParts, recommend
+
+
+def published_rows(
+    users: DataFrame,
+    parts: NightParts,
+    *,
+    top_n: int,
+    partitions: int,
+    run_date: date,
+    scene: str,
+    model_version: str,
+    run_id: str,
+) -> DataFrame:
+    """Score ``users`` (rows of spark.users) and give the columns of ``recommendations``."""
+    constants = {
+        C.RUN_DATE: F.lit(run_date),
+        C.SCENE: F.lit(scene),
+        C.MODEL_VERSION: F.lit(model_version),
+        C.RUN_ID: F.lit(run_id),
+    }
+    lists = recommend(in_tasks(users, partitions), parts, top_n)
+    return lists.withColumns(constants).select(*SCHEMAS[C.RECOMMENDATIONS].names)
+
+
+def check_lists(rows: DataFrame, night: Night, *, top_n: int, eligible: int) -> dict[str, int]:
+    """Check what is about to be published, and count it.
+
+    Each user has distinct items at ranks 1 to at most ``top_n`` without gaps, none seen before and all available.
+    Raises RuntimeError if not: that is a bug; and InputTableError if there is no row at all. Nothing is published then.
+    Returns the counts users, rows, short (users with fewer than ``top_n`` rows), fallback (users without history) and
+    empty (of the ``eligible`` users, those for whom no item was left).
+    """
+    per_user = rows.groupBy(C.USER).agg(
+        F.count("*").alias("rows"),
+        F.countDistinct(C.ITEM).alias("items"),
+        F.countDistinct(C.RANK).alias("ranks"),
+        F.max(C.RANK).alias("last"),
+        F.max(F.array_contains(C.SOURCES, C.FALLBACK).cast("int")).alias("fallback"),
+    )
+    ordered = (F.col("rows") == F.col("items")) & (F.col("rows") == F.col("ranks")) & (F.col("rows") == F.col("last"))
+    counts = per_user.agg(
+        F.count("*").alias("users"),
+        F.coalesce(F.sum("rows"), F.lit(0)).alias("rows"),
+        F.coalesce(F.sum((F.col("rows") < top_n).cast("int")), F.lit(0)).alias("short"),
+        F.coalesce(F.sum("fallback"), F.lit(0)).alias("fallback"),
+        F.coalesce(F.sum((~ordered | (F.col("last") > top_n)).cast("int")), F.lit(0)).alias("wrong"),
+    ).first()
+    repeated = rows.join(night.events.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
+    closed = rows.join(night.items.filter(~F.col(AVAILABLE)).select(C.ITEM), on=C.ITEM, how="left_semi").count()
+    values = {name: int(value) for name, value in counts.asDict().items()} if counts else {}
+    if values.pop("wrong", 0) or repeated or closed:
+        raise RuntimeError(
+            f"lists to publish are wrong: {values}, {repeated} rows of seen and {closed} of closed items"
+        )
+    if not values.get("rows"):
+        raise InputTableError(f"items: none of them is left to recommend to any of {eligible} users, expected some")
+    return {**values, "empty": eligible - values["users"]}
+
+
+def require_users(users: DataFrame, where: str) -> int:
+    """Return the number of eligible users; raise InputTableError if there is none."""
+    count = users.count()
+    if not count:
+        raise InputTableError(f"{where}: no user has events before the run date or a profile, expected at least one")
+    return count

@@ -1,0 +1,156 @@
+"""From events to a model: who learns, who judges when to stop, and what the ranker learns from."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from llmrec.config import Config
+from llmrec.domain.features import COLUMN
+from llmrec.domain.metrics import user_metrics
+from llmrec.domain.ranking import best_first
+from llmrec.domain.users import User
+from llmrec.errors import ConfigError, InputTableError
+from llmrec.nn.backbone import Backbone
+from llmrec.nn.candidates import CandidateSizes
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.fusion import Fusion
+from llmrec.nn.recommender import Recommender
+from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.tokens import Tokens
+from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
+from llmrec.pipelines.night import Night
+from llmrec.spark.splits import TEST, VALIDATION, split_by_last_events, split_by_time
+from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
+from llmrec.spark.workers import NightParts, pair_features
+
+_STOPPING = (0.0, 0.2)
+_RANKING = (0.2, 1.0)
+"""Slices of the users by hash: those who decide early stopping never teach the ranker."""
+
+_JUDGING_SIZES = CandidateSizes(dense=0, covisitation=40, popularity=10, supplied=0)
+
+
+def require_fitting(backbone: Backbone, config: Config) -> None:
+    """Raise ConfigError if the settings ask for more layers or longer texts than the encoder has."""
+    layers, longest = len(backbone.stack), backbone.max_tokens
+    problems = [
+        *(f"train.{name} is {value}, expected at most {most}" for name, value, most in (
+            ("cached_layers", config.train.cached_layers, layers - 1),
+            ("frozen_layers", config.train.frozen_layers, layers),
+        ) if value > most),
+        *(f"texts.{name} is {value}, expected at most {longest}" for name, value in (
+            ("max_user_tokens", config.texts.max_user_tokens),
+            ("max_item_tokens", config.texts.max_item_tokens),
+        ) if value > longest),
+    ]  # fmt: skip
+    if problems:
+        raise ConfigError(f"{config.encoder.path}: has {layers} layers and {longest} positions: {'; '.join(problems)}")
+
+
+def split(night: Night, config: Config) -> DataFrame:
+    """Add ``part`` to the night's events, as the configuration says."""
+    holdout = config.holdout
+    if holdout.by == "time":
+        return split_by_time(night.events, night.run_date, holdout.days)
+    return split_by_last_events(night.events, holdout.events)
+
+
+def counted_until(run_date: date, part: str, config: Config) -> date:
+    """Return the day before which the events counted for ``part`` lie: there the popularity window ends.
+
+    By last events each user has a moment of their own, so the window ends at the run date.
+    """
+    if config.holdout.by == "last_events":
+        return run_date
+    return run_date - timedelta(days=config.holdout.days * {VALIDATION: 2, TEST: 1}[part])
+
+
+def train_scorer(
+    scorer: PrefixScorer,
+    tokens: Tokens,
+    catalogue: Catalogue,
+    learners: DataFrame,
+    judges: DataFrame,
+    config: Config,
+    report: Callable[[Progress], None],
+) -> Outcome:
+    """Fine-tune ``scorer`` in place.
+
+    Args:
+        scorer: the pretrained encoder with an untrained head.
+        tokens: its tokenizer.
+        catalogue: counts of the training events.
+        learners: user rows of the training events.
+        judges: the same users with ``targets`` of the validation period; a slice of them decides early stopping.
+        config: gives the plan.
+        report: told of every step.
+
+    Raises InputTableError if there is nothing to learn from or nobody to judge by.
+    """
+    settings = config.train
+    enough = learners.filter(F.size("liked") > 1)
+    users = to_users(sample_users(enough, settings.max_examples, f"examples-{settings.seed}").toPandas())
+    panel = sample_users(judges, settings.max_validation_users, "learn", _STOPPING).toPandas()
+    if not users or panel.empty:
+        raise InputTableError(
+            f"events: {len(users)} users with two liked items before the cut-off and {len(panel)} users with liked "
+            f"items in the validation period (holdout: {config.holdout.model_dump()}); expected some of both"
+        )
+    judge = _judge(scorer, tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
+    return fine_tune(scorer, tokens, catalogue, users, _plan(config), judge, report)
+
+
+def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> tuple[Fusion, dict[str, float]]:
+    """Fit the fusion ranker on validation likes, with features counted before them.
+
+    Returns it with what it was fitted on: users, pairs and the share of liked pairs.
+    Raises InputTableError if no candidate was liked.
+    """
+    rows = sample_users(judges, config.train.max_fusion_users, "learn", _RANKING)
+    rows = in_tasks(rows, config.score.partitions)
+    table = pair_features(rows, parts).toArrow()
+    liked = table["liked"].to_numpy(zero_copy_only=False).astype(bool)
+    if not liked.any() or liked.all():
+        raise InputTableError(
+            f"events: of {len(liked)} candidates of the validation users {int(liked.sum())} were liked; "
+            "expected some that were and some that were not"
+        )
+    features = table["features"].combine_chunks().flatten().to_numpy().reshape(len(liked), -1)
+    order = np.lexsort((liked, *features.T))  # partitions arrive in any order; the trees must not depend on it
+    fusion = Fusion.train(features[order], liked[order], seed=config.train.seed)
+    return fusion, {"pairs": len(liked), "liked_share": float(liked.mean())}
+
+
+def _judge(
+    scorer: PrefixScorer, tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets: Sequence[set[int]]
+) -> Callable[[], float]:
+    def ndcg() -> float:
+        recommender = Recommender(catalogue=catalogue, scorer=scorer, tokens=tokens, sizes=_JUDGING_SIZES, fusion=None)
+        figures = []
+        for scored, wanted in zip(recommender.score(users), targets, strict=True):
+            items = scored.proposals.items
+            ranked = items[best_first(scored.features[:, COLUMN["pair_logit"]], items)]
+            figures.append(user_metrics(ranked.tolist(), wanted, [10])["NDCG", 10])
+        return float(np.mean(figures))
+
+    return ndcg
+
+
+def _plan(config: Config) -> TrainingPlan:
+    settings = config.train
+    return TrainingPlan(
+        seed=settings.seed,
+        frozen_layers=settings.frozen_layers,
+        max_examples=settings.max_examples,
+        positives=settings.positives,
+        negatives=settings.negatives,
+        batch_examples=settings.batch_examples,
+        learning_rate=settings.learning_rate,
+        max_epochs=settings.max_epochs,
+        max_minutes=settings.max_minutes,
+        validations=settings.validations,
+        patience=settings.patience,
+    )

@@ -1,0 +1,41 @@
+"""Items as the model sees them: their text, its fingerprint, and the index that stands for the item in a night."""
+
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+
+INDEX = "item"
+AVAILABLE = "available"
+
+
+def index_items(items: DataFrame, run_date: date) -> DataFrame:
+    """Number the items in the order of their ids.
+
+    Output: item (0, 1, ...), item_id, title, category, text (what the model reads), text_sha, available (whether it may
+    be recommended on the run date).
+    """
+    by_id = W.orderBy(C.ITEM)  # one partition: ids and texts of items alone, never of users
+    day = F.lit(run_date.isoformat()).cast("timestamp")
+    from_then = F.col(C.AVAILABLE_FROM).isNull() | (F.col(C.AVAILABLE_FROM) <= day)
+    until_then = F.col(C.AVAILABLE_UNTIL).isNull() | (F.col(C.AVAILABLE_UNTIL) > day)
+    text = F.concat_ws(". ", C.TITLE, F.nullif(F.concat_ws(", ", C.CATEGORY), F.lit("")), C.TEXT)
+    return items.withColumn("_read", text).select(
+        (F.row_number().over(by_id) - 1).alias(INDEX),
+        C.ITEM,
+        C.TITLE,
+        C.CATEGORY,
+        F.col("_read").alias(C.TEXT),
+        F.sha2("_read", 256).alias(C.TEXT_SHA),
+        (from_then & until_then).alias(AVAILABLE),
+    )
+
+
+def missing_vectors(items: DataFrame, vectors: DataFrame, encoder_version: str) -> DataFrame:
+    """Return the distinct texts (text_sha, text) that this encoder has not encoded yet."""
+    known = vectors.filter(F.col(C.MODEL_VERSION) == encoder_version).select(C.TEXT_SHA)
+    texts = items.groupBy(C.TEXT_SHA).agg(F.first(C.TEXT).alias(C.TEXT))
+    return texts.join(known, on=C.TEXT_SHA, how="left_anti")

@@ -1,0 +1,36 @@
+"""Gets a folder (a model, a night's catalogue) from the driver to every worker, once per host."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark import SparkFiles
+from pyspark.sql import SparkSession
+
+from llmrec.spark.session import runs_in_one_process
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A folder on its way to the workers; `open` there."""
+
+    path: str | None
+    """Where workers of the driver's own host read it; None if it travels as an archive."""
+    archive: str
+
+    def open(self) -> Path:
+        """Return the folder on the host this is called on."""
+        return Path(self.path) if self.path else Path(SparkFiles.get(self.archive))
+
+
+def ship_folder(spark: SparkSession, folder: Path, name: str, work: Path) -> Shipped:
+    """Make ``folder`` readable for all workers; ``name`` must be new in this session.
+
+    Executors fetch the folder when their first task asks for it, so the archive stays in ``work`` until the run's end.
+    """
+    if runs_in_one_process(spark):
+        return Shipped(str(folder.absolute()), name)
+    # A plain tar: weights and vectors do not compress, and Spark unpacks it once per executor.
+    packed = shutil.make_archive(str(work / name), "tar", folder)
+    spark.sparkContext.addArchive(f"{packed}#{name}")
+    return Shipped(None, name)

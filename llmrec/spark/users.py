@@ -1,0 +1,113 @@
+"""One row per user: what was liked, taken and seen, as arrays of item indexes."""
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.domain.users import User
+from llmrec.spark.items import AVAILABLE, INDEX
+from llmrec.spark.splits import LIKES
+
+COUNTED = "counted"
+TARGETS = "targets"
+
+
+def gather_users(events: DataFrame, *, recent: int, counted: int, liked: int) -> DataFrame:
+    """Gather each user's events.
+
+    Input:  user_id, item, event_time, likes.
+    Output: user_id, liked (the latest ``liked`` liked items), recent (the latest ``recent`` items), counted (distinct
+            among the latest ``counted``), seen (all items, distinct); oldest first, an item taken twice stands at its
+            last time.
+    """
+    last = events.groupBy(C.USER, INDEX).agg(F.max(C.EVENT_TIME).alias("at"), F.max(LIKES).alias(LIKES))
+    # Events of one moment are ordered by item, so that a run repeated reads the same history.
+    ordered = F.array_sort(F.collect_list(F.struct("at", INDEX, LIKES)))
+    gathered = last.groupBy(C.USER).agg(ordered.alias("_events"))
+    seen = F.transform("_events", lambda event: event[INDEX])
+    liked_items = F.transform(F.filter("_events", lambda event: event[LIKES]), lambda event: event[INDEX])
+    return gathered.select(
+        C.USER,
+        _latest(liked_items, liked).alias("liked"),
+        _latest(seen, recent).alias("recent"),
+        _latest(seen, counted).alias(COUNTED),
+        seen.alias("seen"),
+    )
+
+
+def _latest(items: Column, count: int) -> Column:
+    return F.slice(items, F.greatest(F.size(items) - count + 1, F.lit(1)), F.lit(count))
+
+
+def add_profiles(gathered: DataFrame, users: DataFrame) -> DataFrame:
+    """Add profile texts, and the users who have a profile but no events; arrays are empty where there is nothing."""
+    joined = gathered.join(users.select(C.USER, C.TEXT), on=C.USER, how="full")
+    nothing = F.array().cast("array<int>")
+    filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, "seen")}
+    return joined.withColumns({**filled, C.TEXT: F.coalesce(C.TEXT, F.lit(""))})
+
+
+def add_supplied(users: DataFrame, candidates: DataFrame, at_most: int) -> DataFrame:
+    """Add ``supplied``: each user's best candidates of the user-supplied table, as structs of item and score.
+
+    Input of candidates: user_id, item, source_score. Users without candidates get an empty array.
+    """
+    best = F.array_sort(F.collect_list(F.struct((-F.col("score")).alias("order"), INDEX, "score")))
+    supplied = (
+        candidates.groupBy(C.USER, INDEX)
+        .agg(F.max(F.coalesce(C.SOURCE_SCORE, F.lit(0.0))).cast("float").alias("score"))
+        .groupBy(C.USER)
+        .agg(F.slice(best, 1, at_most).alias("_best"))
+        .select(C.USER, F.transform("_best", lambda c: F.struct(c[INDEX], c["score"])).alias("supplied"))
+    )
+    empty = F.array().cast("array<struct<item:int,score:float>>")
+    return users.join(supplied, on=C.USER, how="left").withColumn("supplied", F.coalesce("supplied", empty))
+
+
+def add_targets(users: DataFrame, held_out: DataFrame) -> DataFrame:
+    """Keep the users with held-out liked items they had not seen before; add these as ``targets``.
+
+    Input of held_out: user_id, item, likes, available: what may not be recommended cannot be asked for.
+    """
+    liked = (
+        held_out.filter(F.col(LIKES) & F.col(AVAILABLE))
+        .groupBy(C.USER)
+        .agg(F.array_sort(F.collect_set(INDEX)).alias("_held_out"))
+    )
+    with_targets = users.join(liked, on=C.USER, how="inner").withColumn(TARGETS, F.array_except("_held_out", "seen"))
+    return with_targets.filter(F.size(TARGETS) > 0).drop("_held_out")
+
+
+def sample_users(users: DataFrame, at_most: int, salt: str, share: tuple[float, float] = (0.0, 1.0)) -> DataFrame:
+    """Keep at most ``at_most`` users, chosen by a hash of their id, from one slice of the hash's range.
+
+    Disjoint slices give disjoint samples, and the same user falls into the same slice on every run.
+    """
+    place = F.pmod(F.xxhash64(F.lit(salt), C.USER), F.lit(1_000_000)) / 1_000_000
+    low, high = share
+    within = users.withColumn("_place", place).filter((F.col("_place") >= low) & (F.col("_place") < high))
+    return within.orderBy("_place", C.USER).limit(at_most).drop("_place")
+
+
+def in_tasks(users: DataFrame, tasks: int) -> DataFrame:
+    """Spread users over ``tasks``; each task reads them in the same order on every run, whatever shuffle came first."""
+    return users.repartition(tasks, C.USER).sortWithinPartitions(C.USER)
+
+
+def to_users(rows: pd.DataFrame) -> list[User]:
+    """Turn rows of the frames above into users."""
+    return [
+        User(
+            user_id=user_id,
+            liked=np.asarray(liked, np.int32),
+            recent=np.asarray(recent, np.int32),
+            seen=np.asarray(seen, np.int32),
+            text=text,
+            supplied={int(candidate["item"]): float(candidate["score"]) for candidate in supplied},
+        )
+        for user_id, liked, recent, seen, text, supplied in zip(
+            *(rows[name] for name in (C.USER, "liked", "recent", "seen", C.TEXT, "supplied")), strict=True
+        )
+    ]

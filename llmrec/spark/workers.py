@@ -1,0 +1,150 @@
+"""What runs in Python workers: encoding of item texts, and the recommender over users. Models load once per worker."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.domain.users import forget_history, shown_as_new
+from llmrec.nn.artifact import load_encoder, load_fusion
+from llmrec.nn.candidates import CandidateSizes
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.device import pick_device, use_threads
+from llmrec.nn.encoding import encode_texts
+from llmrec.nn.judging import judge_user
+from llmrec.nn.recommender import Recommender
+from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.tokens import Tokens
+from llmrec.spark.shipping import Shipped
+from llmrec.spark.users import TARGETS, to_users
+
+JUDGED = (
+    "user_id string, targets array<int>, lists array<struct<system:string,items:array<int>,auc:double>>, "
+    "found array<struct<source:string,recall:double>>, pairs array<long>, predicted array<double>, liked array<long>"
+)
+
+
+@dataclass(frozen=True)
+class NightParts:
+    """What a worker needs to recommend: where its folders are, and the sizes of the candidate sources."""
+
+    model: Shipped
+    catalogue: Shipped
+    sizes: CandidateSizes
+
+
+def encode_items(texts: DataFrame, model: Shipped, encoder_version: str) -> DataFrame:
+    """Encode distinct item texts.
+
+    Input:  text_sha, text.
+    Output: model_version (the encoder's), text_sha, tokens, vector.
+    """
+
+    def encode(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        scorer, tokens = _encoder(model)
+        for batch in batches:
+            pieces, vectors = encode_texts(scorer, tokens, batch[C.TEXT].tolist())
+            yield pd.DataFrame(
+                {
+                    C.MODEL_VERSION: encoder_version,
+                    C.TEXT_SHA: batch[C.TEXT_SHA],
+                    C.TOKENS: pieces,
+                    C.VECTOR: list(vectors),
+                }
+            )
+
+    return texts.select(C.TEXT_SHA, C.TEXT).mapInPandas(
+        encode, f"{C.MODEL_VERSION} string, {C.TEXT_SHA} string, {C.TOKENS} array<int>, {C.VECTOR} array<float>"
+    )
+
+
+def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
+    """Rank each user's candidates.
+
+    Input:  one row per user, as spark.users makes them.
+    Output: user_id, rank, item_id, score, sources, reason; at most ``top_n`` rows per user.
+    """
+
+    def rank(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        recommender = worker_recommender(parts)
+        for batch in batches:
+            lists = recommender.recommend(to_users(batch), top_n)
+            yield pd.DataFrame(
+                [
+                    {C.USER: user, "best": [asdict(row) for row in best]}
+                    for user, best in zip(batch[C.USER], lists, strict=True)
+                ],
+                columns=[C.USER, "best"],
+            )
+
+    row = "struct<rank:int,item_id:string,score:double,sources:array<string>,reason:string>"
+    lists = users.mapInPandas(rank, f"{C.USER} string, best array<{row}>")
+    return lists.select(C.USER, F.inline("best"))
+
+
+def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
+    """Give what the fusion ranker learns from.
+
+    Input:  one row per user with ``targets``, the items liked next. A user whose id hashes into a tenth is shown as if
+            new, so that the ranker also learns what to trust when there is no history.
+    Output: features (array<float> of length len(FEATURES)), liked; one row per pair.
+    """
+
+    def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        recommender = worker_recommender(parts)
+        for batch in batches:
+            people = [forget_history(u) if shown_as_new(u.user_id) else u for u in to_users(batch)]
+            for scored, targets in zip(recommender.score(people), batch[TARGETS], strict=True):
+                liked = np.isin(scored.proposals.items, targets)
+                yield pd.DataFrame({"features": list(scored.features), "liked": liked})
+
+    return users.mapInPandas(score, "features array<float>, liked boolean")
+
+
+def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
+    """Compare the ranked lists of several systems with what each user liked next.
+
+    Input:  one row per user with ``targets``.
+    Output: user_id, targets, lists (array of system, items, auc), found (array of source, recall), and the sums behind
+            calibration (arrays over ten bins: pairs, predicted, liked).
+    """
+
+    def compare(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        recommender = worker_recommender(parts)
+        for batch in batches:
+            scored = recommender.score(to_users(batch))
+            rows = [
+                judge_user(recommender, one, targets, longest)
+                for one, targets in zip(scored, batch[TARGETS], strict=True)
+            ]
+            yield pd.DataFrame([asdict(row) for row in rows])
+
+    return users.mapInPandas(compare, JUDGED)
+
+
+@lru_cache(maxsize=2)
+def worker_recommender(parts: NightParts) -> Recommender:
+    """Load model and catalogue once per worker; the frozen ``parts`` are the key."""
+    scorer, tokens = _encoder(parts.model)
+    return Recommender(
+        catalogue=Catalogue.load(parts.catalogue.open()),
+        scorer=scorer,
+        tokens=tokens,
+        sizes=parts.sizes,
+        fusion=load_fusion(parts.model.open()),
+    )
+
+
+@lru_cache(maxsize=2)
+def _encoder(model: Shipped) -> tuple[PrefixScorer, Tokens]:
+    context = TaskContext.get()
+    gpus = context.resources().get("gpu") if context else None
+    use_threads(context.cpus() if context else 1)
+    scorer, tokens = load_encoder(model.open())
+    return scorer.to(pick_device(int(gpus.addresses[0]) if gpus else None)), tokens
