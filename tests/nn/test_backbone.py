@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, GPT2Config, GPT2Model
+
+from llmrec.errors import ArtifactError
+from llmrec.nn.pretrained import SUPPORTED, load_backbone, load_tokens, open_model
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import PrefixScorer
+from tests import tiny
+
+FAMILIES = ["bert", "distilbert", "roberta", "electra"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_a_family_saved_and_loaded_gives_the_vectors_of_its_own_forward(family: str, tmp_path: Path) -> None:
+    model = tiny.encoder(family)
+    model.save_pretrained(tmp_path)
+    backbone = load_backbone(str(tmp_path))
+    scorer = PrefixScorer(backbone, cached_layers=1).eval()
+    ids = torch.tensor([2, 5, 7, 11, 3])
+    vectors = scorer.item_vectors(scorer.encode_items(Ragged.of([ids.numpy().astype("int32")])))
+    inputs = {"token_type_ids": torch.ones(1, 5, dtype=torch.long)} if backbone.shape.types else {}
+    own = model(input_ids=ids[None], **inputs).last_hidden_state[0].mean(dim=0)
+    assert torch.isfinite(vectors).all()
+    torch.testing.assert_close(vectors[0], own / own.norm(), atol=1e-5, rtol=1e-5)
+
+
+def test_an_unsupported_family_is_refused_by_name(tmp_path: Path) -> None:
+    model = GPT2Model(GPT2Config(vocab_size=9, n_positions=8, n_embd=8, n_layer=1, n_head=1))
+    with pytest.raises(ArtifactError, match=r"encoder: model_type is 'gpt2', supported are bert, .*xlm-roberta"):
+        open_model(model)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ArtifactError, match=rf"{tmp_path}: model_type is 'gpt2', supported are {', '.join(SUPPORTED)}"):
+        load_backbone(str(tmp_path))
+
+
+def test_an_unknown_activation_is_refused_by_name(tmp_path: Path) -> None:
+    tiny.encoder_folder(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "silu"}))
+    with pytest.raises(ArtifactError, match=r"activation is 'silu', supported are gelu"):
+        load_backbone(str(tmp_path))
+
+
+def test_a_folder_without_an_encoder_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=rf"encoder.path: {tmp_path} holds no config.json; expected a folder"):
+        load_backbone(str(tmp_path))
+    with pytest.raises(ArtifactError, match=r"encoder.path: some/hub-name holds no config.json.*allow_download=true"):
+        load_backbone("some/hub-name")
+
+
+def test_a_folder_with_a_pickle_instead_of_safetensors_is_refused(tmp_path: Path) -> None:
+    tiny.encoder_folder(tmp_path)
+    torch.save(tiny.encoder().state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=rf"{tmp_path}: cannot be loaded as an encoder .*safetensors"):
+        load_backbone(str(tmp_path))
+
+
+def test_weights_of_another_size_than_the_config_are_refused(tmp_path: Path) -> None:
+    tiny.encoder_folder(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.intermediate_size = 48
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ArtifactError, match=rf"{tmp_path}: cannot be loaded as an encoder"):
+        load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_without_a_tokenizer_is_refused(family: str, tmp_path: Path) -> None:
+    tiny.encoder(family).save_pretrained(tmp_path)
+    with pytest.raises(ArtifactError, match=rf"{tmp_path}: holds no tokenizer, expected one with a vocabulary"):
+        load_tokens(str(tmp_path), tiny.LIMITS)
+
+
+def test_a_tokenizer_without_separators_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.sep_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ArtifactError, match=r"its tokenizer has no CLS or SEP token, expected both"):
+        load_tokens(str(tmp_path), tiny.LIMITS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+def test_freezing_keeps_exactly_the_embeddings_and_the_lower_blocks(family: str, layers: int) -> None:
+    backbone = tiny.backbone(family)
+    backbone.freeze_lower(layers)
+    frozen = {id(weights) for weights in backbone.parameters() if not weights.requires_grad}
+    lower = [backbone.embeddings, *backbone.blocks[:layers]] if layers else []
+    assert frozen == {id(weights) for part in lower for weights in part.parameters()}

@@ -1,0 +1,164 @@
+"""Candidates on a planted catalogue whose answers can be read off."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrec import columns as C
+from llmrec.domain.users import User
+from llmrec.nn.candidates import SOURCES, CandidateSizes, Proposals, covisited, look_up, most_popular, propose
+from llmrec.nn.catalogue import Catalogue
+from tests import tiny
+
+ALL = CandidateSizes(dense=50, covisitation=50, popularity=50, supplied=50)
+NONE = CandidateSizes(dense=0, covisitation=0, popularity=0, supplied=0)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Eight items; 6 is not available, nobody took 7; 0, 1 and 2 are taken together with others."""
+    return tiny.catalogue(
+        tmp_path_factory.mktemp("planted") / "catalogue",
+        [f"{colour} {thing}" for colour in ("red", "blue") for thing in ("tea", "cup", "pot", "book")],
+        together={(0, 3): 0.5, (0, 4): 0.2, (1, 3): 0.25, (1, 6): 0.9, (2, 0): 0.7, (2, 5): 0.1},
+        taken=[9, 8, 7, 3, 4, 6, 5, 0],
+        available=[True] * 6 + [False, True],
+    )
+
+
+def sizes(**counts: int) -> CandidateSizes:
+    return CandidateSizes(**{"dense": 0, "covisitation": 0, "popularity": 0, "supplied": 0} | counts)
+
+
+def someone(recent: list[int], seen: list[int] | None = None, supplied: dict[int, float] | None = None) -> User:
+    known = np.array(sorted(set(recent if seen is None else seen)), np.int32)
+    events = np.array(recent, np.int32)
+    return User("u", liked=events, recent=events, seen=known, supplied=supplied or {})
+
+
+def similarity(**best: float) -> np.ndarray:
+    """Cosines by item; those not named are far away."""
+    cosines = np.linspace(-0.5, -0.6, 8, dtype=np.float32)
+    for item, cosine in best.items():
+        cosines[int(item[1:])] = cosine
+    return cosines
+
+
+def sources(found: Proposals, item: int) -> set[str]:
+    [place] = np.flatnonzero(found.items == item)
+    return {source for source, there in zip(SOURCES, found.sources[place], strict=True) if there}
+
+
+def test_candidates_are_the_union_of_all_sources_each_item_once(planted: Catalogue) -> None:
+    user = someone([0], supplied={7: 0.9, 3: 0.8})
+    found = propose(user, planted, sizes(dense=1, covisitation=2, popularity=2, supplied=2), similarity(i3=0.9))
+    assert found.items.tolist() == [1, 2, 3, 7]
+    assert sources(found, 3) == {C.DENSE, C.COVISITATION, C.SUPPLIED}
+    assert sources(found, 2) == {C.COVISITATION, C.POPULARITY}
+    assert sources(found, 1) == {C.POPULARITY}
+    assert sources(found, 7) == {C.SUPPLIED}
+
+
+@pytest.mark.parametrize("source", ["dense", "covisitation", "popularity", "supplied"])
+def test_no_source_proposes_seen_or_unavailable_items(planted: Catalogue, source: str) -> None:
+    user = someone([1, 2], seen=[1, 2, 3], supplied={1: 1.0, 3: 1.0, 6: 1.0, 4: 0.1})
+    found = propose(user, planted, sizes(**{source: 50}), similarity(i6=0.99, i3=0.98))
+    assert len(found.items)
+    assert not set(found.items.tolist()) & {1, 2, 3, 6}
+
+
+@pytest.mark.parametrize(("source", "expected"), [
+    ("dense", [7, 4]), ("covisitation", [2, 3]), ("popularity", [1, 2]), ("supplied", [5, 7]),
+])  # fmt: skip
+def test_a_source_gives_its_best_items_and_0_switches_it_off(
+    planted: Catalogue, source: str, expected: list[int]
+) -> None:
+    user = someone([0], supplied={4: 0.1, 5: 0.9, 7: 0.8})
+    cosines = similarity(i7=0.9, i4=0.8, i5=0.7)
+    assert propose(user, planted, sizes(**{source: 2}), cosines).items.tolist() == sorted(expected)
+    assert propose(user, planted, sizes(**{source: 1}), cosines).items.tolist() == expected[:1]
+    assert propose(user, planted, NONE, cosines).items.tolist() == []
+
+
+def test_without_sources_there_are_no_candidates_but_the_shapes_hold(planted: Catalogue) -> None:
+    found = propose(someone([0]), planted, NONE, similarity())
+    assert found.sources.shape == (0, len(SOURCES))
+    assert len(found.covisitation) == len(found.covisitation_last) == 0
+
+
+def test_without_similarity_dense_retrieval_is_left_out(planted: Catalogue) -> None:
+    found = propose(someone([0]), planted, ALL, None)
+    assert not found.sources[:, SOURCES.index(C.DENSE)].any()
+    assert len(found.items)
+
+
+def test_a_user_without_history_gets_popular_and_supplied_items(planted: Catalogue) -> None:
+    found = propose(someone([], supplied={7: 0.5}), planted, sizes(covisitation=9, popularity=2, supplied=1), None)
+    assert found.items.tolist() == [0, 1, 7]
+    assert not found.covisitation.any()
+    assert not found.covisitation_last.any()
+
+
+def test_an_item_taken_by_nobody_can_be_found_by_its_text(planted: Catalogue) -> None:
+    found = propose(someone([0]), planted, sizes(dense=1), similarity(i7=0.9))
+    assert found.items.tolist() == [7]
+    assert covisited(np.array([7], np.int32), planted)[0].tolist() == []
+
+
+def test_fewer_candidates_than_asked_for_are_all_there_are(planted: Catalogue) -> None:
+    found = propose(someone([0, 1]), planted, ALL, similarity())
+    assert found.items.tolist() == [2, 3, 4, 5, 7]
+
+
+def test_a_user_who_has_seen_everything_gets_nothing(planted: Catalogue) -> None:
+    found = propose(someone([0], seen=list(range(8)), supplied={3: 1.0}), planted, ALL, similarity())
+    assert found.items.tolist() == []
+
+
+def test_a_catalogue_of_one_item(tmp_path: Path) -> None:
+    alone = tiny.catalogue(tmp_path / "one", ["red tea"])
+    cosines = np.array([0.3], np.float32)
+    assert propose(someone([]), alone, ALL, cosines).items.tolist() == [0]
+    assert propose(someone([0]), alone, ALL, cosines).items.tolist() == []
+
+
+def test_covisitation_sums_over_recent_events_and_separately_over_the_last_three(planted: Catalogue) -> None:
+    items, weights = covisited(np.array([0, 1], np.int32), planted)
+    assert dict(zip(items.tolist(), weights.tolist(), strict=True)) == pytest.approx({2: 0.7, 3: 0.75, 4: 0.2, 6: 0.9})
+    found = propose(someone([0, 5, 7, 1], seen=[0]), planted, ALL, None)
+    weight = dict(zip(found.items.tolist(), found.covisitation.tolist(), strict=True))
+    last = dict(zip(found.items.tolist(), found.covisitation_last.tolist(), strict=True))
+    assert (weight[3], last[3]) == (pytest.approx(0.75), pytest.approx(0.25))
+    assert (weight[4], last[4]) == (pytest.approx(0.2), 0)
+    assert weight[2] == pytest.approx(0.8)  # 0.7 with item 0 and 0.1 with item 5
+
+
+def test_covisitation_counts_for_candidates_of_other_sources_too(planted: Catalogue) -> None:
+    found = propose(someone([0], supplied={4: 1.0}), planted, sizes(supplied=1), None)
+    assert found.covisitation.tolist() == pytest.approx([0.2])
+
+
+def test_most_popular_skips_what_is_seen_and_still_fills_the_list(planted: Catalogue) -> None:
+    assert most_popular(someone([0, 2]), planted, 3).tolist() == [1, 5, 4]
+    assert most_popular(someone([]), planted, 99).tolist() == [0, 1, 2, 5, 4, 3, 7]
+    assert most_popular(someone([6]), planted, 1).tolist() == [0]
+
+
+def test_equally_popular_and_equally_covisited_items_are_ordered_by_index(tmp_path: Path) -> None:
+    even = tiny.catalogue(tmp_path / "even", ["red tea"] * 6, together={(0, place): 0.5 for place in (5, 3, 4)})
+    assert most_popular(someone([1]), even, 3).tolist() == [0, 2, 3]
+    assert propose(someone([0]), even, sizes(covisitation=2), None).items.tolist() == [3, 4]
+
+
+@given(
+    known=st.dictionaries(st.integers(0, 30), st.floats(0.5, 2, width=32), max_size=8),
+    asked=st.sets(st.integers(0, 30)),
+)
+def test_look_up_is_a_dictionary_with_0_for_the_rest(known: dict[int, float], asked: set[int]) -> None:
+    keys = np.array(sorted(known), np.int32)
+    values = np.array([known[key] for key in sorted(known)], np.float32)
+    items = np.array(sorted(asked), np.int32)
+    assert look_up(items, keys, values).tolist() == [known.get(item, 0.0) for item in sorted(asked)]

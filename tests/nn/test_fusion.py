@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pytest
+
+from llmrec.domain.features import COLUMN, NAMES
+from llmrec.domain.metrics import auc
+from llmrec.errors import ArtifactError
+from llmrec.nn.fusion import Fusion
+
+PLANTED = COLUMN["covisitation"]
+
+
+def planted(pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features of noise but one, likes drawn from it, and the probability of each like."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(pairs, len(NAMES))).astype(np.float32)
+    truth = 1 / (1 + np.exp(-2 * features[:, PLANTED]))
+    return features, rng.random(pairs) < truth, truth
+
+
+def auc_of(scores: np.ndarray, liked: np.ndarray) -> float:
+    value = auc(np.argsort(-scores, kind="stable").tolist(), set(np.flatnonzero(liked).tolist()), len(liked))
+    assert value is not None
+    return value
+
+
+@pytest.fixture(scope="module")
+def trained() -> Fusion:
+    features, liked, _ = planted(4000, seed=1)
+    return Fusion.train(features, liked, seed=1)
+
+
+def test_a_planted_feature_is_learned(trained: Fusion) -> None:
+    features, liked, truth = planted(2000, seed=2)
+    shuffled = Fusion.train(*(lambda x, y: (x, np.random.default_rng(0).permutation(y)))(*planted(4000, 1)[:2]), seed=1)
+    figure = auc_of(trained.probabilities(features), liked)
+    assert figure > auc_of(shuffled.probabilities(features), liked) + 0.2
+    assert figure > auc_of(truth, liked) - 0.02
+    importance = trained.importance()
+    assert max(importance, key=lambda name: importance[name]) == NAMES[PLANTED]
+    assert sum(importance.values()) == pytest.approx(1)
+
+
+def test_probabilities_are_calibrated_on_held_out_pairs(trained: Fusion) -> None:
+    features, _, truth = planted(4000, seed=3)
+    predicted = trained.probabilities(features)
+    assert predicted.min() >= 0
+    assert predicted.max() <= 1
+    for low in (0.0, 0.25, 0.5, 0.75):
+        inside = (predicted >= low) & (predicted < low + 0.25)
+        assert inside.sum() > 100
+        assert predicted[inside].mean() == pytest.approx(truth[inside].mean(), abs=0.05)
+
+
+def test_contributions_add_up_to_the_log_odds_less_one_constant(trained: Fusion) -> None:
+    features, _, _ = planted(50, seed=4)
+    probabilities = trained.probabilities(features)
+    log_odds = np.log(probabilities / (1 - probabilities))
+    contributions = trained.contributions(features)
+    assert contributions.shape == (50, len(NAMES))
+    rest = log_odds - contributions.sum(axis=1)
+    np.testing.assert_allclose(rest, rest[0], atol=1e-6)
+    assert np.corrcoef(contributions[:, PLANTED], features[:, PLANTED])[0, 1] > 0.8
+
+
+def test_no_pairs_have_no_probabilities(trained: Fusion) -> None:
+    nothing = np.zeros((0, len(NAMES)), np.float32)
+    assert trained.probabilities(nothing).shape == (0,)
+    assert trained.contributions(nothing).shape == (0, len(NAMES))
+
+
+def test_the_same_seed_gives_the_same_trees_and_another_seed_others(tmp_path: Path) -> None:
+    features, liked, _ = planted(1000, seed=5)
+    for name, seed in (("one", 7), ("two", 7), ("other", 8)):
+        Fusion.train(features, liked, seed=seed).save(tmp_path / name)
+    assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text()
+    assert (tmp_path / "one").read_text() != (tmp_path / "other").read_text()
+
+
+def test_trees_loaded_predict_what_the_saved_ones_did(trained: Fusion, tmp_path: Path) -> None:
+    features, _, _ = planted(100, seed=6)
+    trained.save(tmp_path / "fusion.txt")
+    loaded = Fusion.load(tmp_path / "fusion.txt")
+    np.testing.assert_array_equal(loaded.probabilities(features), trained.probabilities(features))
+
+
+def test_trees_of_other_features_are_refused(tmp_path: Path) -> None:
+    features, liked, _ = planted(500, seed=7)
+    names = ["price", *NAMES[1:]]
+    data = lightgbm.Dataset(features, liked.astype(np.float32), feature_name=names)
+    lightgbm.train({"objective": "binary", "verbose": -1}, data, 2).save_model(str(tmp_path / "fusion.txt"))
+    with pytest.raises(ArtifactError, match=r"fusion\.txt: was trained on features \['price', .*expected \['covisit"):
+        Fusion.load(tmp_path / "fusion.txt")

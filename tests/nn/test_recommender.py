@@ -1,0 +1,196 @@
+"""Lists with answers known by construction: trees that follow one feature, on a catalogue that plants it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec import columns as C
+from llmrec.domain.features import COLUMN
+from llmrec.domain.users import User
+from llmrec.nn import recommender as module
+from llmrec.nn.candidates import CandidateSizes
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.fusion import Fusion
+from llmrec.nn.recommender import Recommender
+from tests import tiny
+
+SIZE = 12
+UNAVAILABLE = 9
+ALL = CandidateSizes(dense=50, covisitation=50, popularity=50, supplied=50)
+TEXTS = [
+    f"{colour} {thing}{more}"
+    for colour, more in (("red", ""), ("blue", " , old"), ("green", " and a new film ."))
+    for thing in ("tea", "cup", "pot", "book")
+]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Item 0 goes with 5 most of all, item 1 with 6; 9 is not available."""
+    return tiny.catalogue(
+        tmp_path_factory.mktemp("planted") / "catalogue",
+        TEXTS,
+        together={(0, 5): 2.5, (0, 6): 1.0, (1, 6): 2.9, (1, 9): 3.0, (2, 7): 0.5},
+        taken=[12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 0],
+        available=[place != UNAVAILABLE for place in range(SIZE)],
+    )
+
+
+@pytest.fixture(scope="module")
+def by_covisitation() -> Fusion:
+    return tiny.fusion("covisitation")
+
+
+def recommender(catalogue: Catalogue, fusion: Fusion | None, sizes: CandidateSizes = ALL) -> Recommender:
+    return Recommender(catalogue=catalogue, scorer=tiny.scorer(), tokens=tiny.tokens(), sizes=sizes, fusion=fusion)
+
+
+def someone(name: str, liked: Sequence[int], recent: Sequence[int] = (), text: str = "") -> User:
+    events = [*recent, *liked]
+    arrays = [np.array(items, np.int32) for items in (liked, events, sorted(set(events)))]
+    return User(name, *arrays, text=text)
+
+
+def crowd() -> list[User]:
+    return [
+        someone("one", [0]),
+        someone("new", [], text="old book"),
+        someone("nobody", []),
+        someone("many", [3, 2, 4, 8, 1], recent=[10, 11]),
+        someone("saw", [], recent=[7]),
+        tiny.user("all", list(range(SIZE))),
+        tiny.user("given", [1], supplied={2: 0.4, UNAVAILABLE: 0.9, 1: 0.8}),
+    ]
+
+
+def test_lists_hold_distinct_unseen_available_items_ranked_from_1(planted: Catalogue, by_covisitation: Fusion) -> None:
+    users = crowd()
+    lists = list(recommender(planted, by_covisitation).recommend(users, top_n=5))
+    for user, rows in zip(users, lists, strict=True):
+        items = [int(row.item_id) for row in rows]
+        assert len(set(items)) == len(items) == min(5, SIZE - len({*user.seen.tolist(), UNAVAILABLE}))
+        assert not set(items) & {*user.seen.tolist(), UNAVAILABLE}
+        assert [row.rank for row in rows] == list(range(1, len(rows) + 1))
+        scores = [row.score for row in rows]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 1 for score in scores)
+        assert all(row.sources and row.reason for row in rows)
+
+
+def test_the_planted_item_comes_first_and_the_reason_names_what_it_goes_with(
+    planted: Catalogue, by_covisitation: Fusion
+) -> None:
+    users = [someone("one", [0]), someone("two", [3, 1]), someone("saw", [3], recent=[0])]
+    best = [rows[0] for rows in recommender(planted, by_covisitation).recommend(users, top_n=3)]
+    assert [row.item_id for row in best] == ["5", "6", "5"]
+    assert [row.reason for row in best] == [
+        f"People who chose “{title}” often choose this too" for title in ("red tea", "red cup", "red tea")
+    ]
+    assert all(C.COVISITATION in row.sources for row in best)
+
+
+def test_a_reason_of_similarity_names_the_nearest_liked_item(tmp_path_factory: pytest.TempPathFactory) -> None:
+    vectors = np.eye(SIZE, 32, dtype=np.float32)
+    vectors[7] = 0.8 * vectors[2] + 0.6 * vectors[3]
+    near = tiny.catalogue(tmp_path_factory.mktemp("near") / "catalogue", TEXTS, vectors=vectors)
+    [rows] = recommender(near, tiny.fusion("nearest")).recommend([someone("u", [3, 2, 5])], top_n=1)
+    # the trees were shown values up to 3; 0.8 is the largest here
+    scored = next(recommender(near, None).score([someone("u", [3, 2, 5])]))
+    nearest = dict(zip(scored.proposals.items.tolist(), scored.features[:, COLUMN["nearest"]].tolist(), strict=True))
+    last = dict(zip(scored.proposals.items.tolist(), scored.features[:, COLUMN["last_liked"]].tolist(), strict=True))
+    assert rows[0].item_id == "7"
+    assert (nearest[7], last[7]) == (pytest.approx(0.8), pytest.approx(0))
+    assert recommender(near, None)._reason(someone("u", [3, 2, 5]), 7, contribution("nearest")) == (
+        "Similar to “red pot”, which you liked"
+    )
+
+
+def contribution(name: str) -> np.ndarray:
+    added = np.zeros(len(COLUMN))
+    added[COLUMN[name]] = 1.0
+    return added
+
+
+def test_only_users_without_history_are_marked_as_fallback(planted: Catalogue, by_covisitation: Fusion) -> None:
+    lists = recommender(planted, by_covisitation).recommend(crowd(), top_n=9)
+    marked = {
+        user.user_id for user, rows in zip(crowd(), lists, strict=True) if any(C.FALLBACK in r.sources for r in rows)
+    }
+    assert marked == {"new", "nobody"}
+    [rows] = recommender(planted, by_covisitation).recommend([someone("nobody", [])], top_n=9)
+    assert all(row.sources[-1] == C.FALLBACK and len(row.sources) > 1 for row in rows)
+
+
+def test_equal_scores_are_ordered_by_item(planted: Catalogue, by_covisitation: Fusion) -> None:
+    [rows] = recommender(planted, by_covisitation).recommend([someone("nobody", [])], top_n=SIZE)
+    assert len({row.score for row in rows}) == 1
+    assert [int(row.item_id) for row in rows] == [item for item in range(SIZE) if item != UNAVAILABLE]
+
+
+def test_without_candidates_the_list_is_empty_for_one_user_or_for_all(
+    planted: Catalogue, by_covisitation: Fusion
+) -> None:
+    full = tiny.user("all", list(range(SIZE)))
+    lists = list(recommender(planted, by_covisitation).recommend([full, someone("one", [0]), full], top_n=2))
+    assert [len(rows) for rows in lists] == [0, 2, 0]
+    assert list(recommender(planted, by_covisitation).recommend([full], top_n=2)) == [[]]
+    off = CandidateSizes(dense=0, covisitation=0, popularity=0, supplied=0)
+    assert list(recommender(planted, by_covisitation, off).recommend(crowd(), top_n=2)) == [[]] * len(crowd())
+    assert list(recommender(planted, by_covisitation).recommend([], top_n=2)) == []
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data(), at_once=st.integers(1, 4), budget=st.sampled_from([1, 20, 60, 4096]))
+def test_a_batch_of_users_gets_what_each_gets_alone(
+    planted: Catalogue, by_covisitation: Fusion, data: st.DataObject, at_once: int, budget: int
+) -> None:
+    users = data.draw(st.permutations(crowd()))[:5]
+    one = recommender(planted, by_covisitation)
+    alone = [next(one.score([user])) for user in users]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_USERS_AT_ONCE", at_once)
+        patch.setattr(module, "_TOKENS_AT_ONCE", {"cpu": budget})
+        together = list(one.score(users))
+        lists = [[(row.item_id, row.reason) for row in rows] for rows in one.recommend(users, 4)]
+    for batched, single in zip(together, alone, strict=True):
+        assert batched.user is single.user
+        np.testing.assert_array_equal(batched.proposals.items, single.proposals.items)
+        np.testing.assert_allclose(batched.features, single.features, atol=1e-5)
+    assert lists == [[(row.item_id, row.reason) for row in next(one.recommend([user], 4))] for user in users]
+
+
+def test_features_say_what_they_mean(planted: Catalogue) -> None:
+    one = recommender(planted, None)
+    user = tiny.user("u", [1, 0], supplied={6: 0.4})
+    scored = next(one.score([user]))
+    [row] = scored.features[scored.proposals.items == 6]
+    value = {name: float(row[place]) for name, place in COLUMN.items()}
+    assert value["covisitation"] == pytest.approx(3.9)
+    assert value["covisitation_rank"] == 0
+    assert value["popularity"] == value["popularity_lately"] == pytest.approx(np.log(7))
+    assert value["liked_share"] == pytest.approx(7 / 8)
+    assert value["supplied"] == pytest.approx(0.4)
+    assert value["history_length"] == pytest.approx(np.log(3))
+    assert value["nearest"] == value["last_liked"] == 0
+    for name in ("dense", "pair_logit"):
+        column = scored.features[:, COLUMN[name]]
+        rank = scored.features[:, COLUMN["dense_rank" if name == "dense" else "pair_rank"]]
+        assert rank.tolist() == [float((column > value).sum()) for value in column]
+    assert len(np.unique(scored.features[:, COLUMN["pair_logit"]])) > 1
+
+
+def test_what_a_user_liked_reaches_the_pair_scores(planted: Catalogue) -> None:
+    one = recommender(planted, None)
+    first, second = one.score([someone("a", [0], recent=[1]), someone("b", [1], recent=[0])])
+    np.testing.assert_array_equal(first.proposals.items, second.proposals.items)
+    assert np.abs(first.features - second.features)[:, COLUMN["pair_logit"]].min() > 1e-4
+
+
+def test_a_recommender_without_fusion_scores_but_does_not_recommend(planted: Catalogue) -> None:
+    one = recommender(planted, None)
+    assert len(next(one.score([someone("one", [0])])).proposals.items)
+    with pytest.raises(RuntimeError, match="made without a fusion ranker"):
+        next(one.recommend([someone("one", [0])], top_n=1))

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
+from llmrec.nn.pretrained import open_model
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import PrefixScorer
+from tests import tiny
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)
+
+
+def texts(sizes: list[int], seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, 20, size).astype(np.int32) for size in sizes]
+
+
+def pair_by_pair(model: PreTrainedModel, scorer: PrefixScorer, user: np.ndarray, item: np.ndarray) -> torch.Tensor:
+    """The reference: the family's own forward on one packed sequence with a 4-D mask."""
+    read, shown = len(user), len(item)
+    mask = torch.zeros(1, 1, read + shown, read + shown, dtype=torch.bool)
+    mask[..., :read, :read] = True
+    mask[..., read:, :] = True
+    shape = scorer.backbone.shape
+    positions = torch.cat([torch.arange(read), torch.arange(shown)])[None] + shape.first_position
+    inputs = {"input_ids": torch.tensor(np.concatenate([user, item])).long()[None], "position_ids": positions}
+    if shape.types:
+        inputs["token_type_ids"] = torch.tensor([[0] * read + [min(1, shape.types - 1)] * shown])
+    states = model(**inputs, attention_mask=mask).last_hidden_state
+    return scorer.head(states[0, read])[0]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+@torch.inference_mode()
+def test_scores_equal_the_encoders_own_forward_pair_by_pair(family: str) -> None:
+    model = tiny.encoder(family)
+    scorer = PrefixScorer(open_model(model), cached_layers=0).eval()
+    users, items = texts([7, 3, 12], seed=1), texts([4, 1, 6], seed=2)
+    user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
+    logits = scorer.pair_logits(
+        scorer.encode_users(Ragged.of(users)), scorer.encode_items(Ragged.of(items)), user, item
+    )
+    expected = torch.stack([pair_by_pair(model, scorer, users[u], items[i]) for u, i in zip(user, item, strict=True)])
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(users=lengths, items=lengths, cached=st.integers(0, 2), data=st.data())
+@torch.inference_mode()
+def test_a_batch_scores_like_its_pairs_one_by_one(
+    users: list[int], items: list[int], cached: int, data: st.DataObject
+) -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=cached).eval()
+    user_texts, item_texts = texts(users, seed=3), texts(items, seed=4)
+    pairs = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(items) - 1)), min_size=1, max_size=12
+        ).map(sorted)
+    )
+    states = scorer.encode_users(Ragged.of(user_texts))
+    logits = scorer.pair_logits(
+        states,
+        scorer.encode_items(Ragged.of(item_texts)),
+        torch.tensor([u for u, _ in pairs]),
+        torch.tensor([i for _, i in pairs]),
+    )
+    for (u, i), logit in zip(pairs, logits, strict=True):
+        alone = scorer.pair_logits(
+            scorer.encode_users(Ragged.of([user_texts[u]])),
+            scorer.encode_items(Ragged.of([item_texts[i]])),
+            torch.tensor([0]),
+            torch.tensor([0]),
+        )
+        torch.testing.assert_close(logit, alone[0], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_user_changes_a_score_and_lower_candidate_layers_do_not_see_the_user() -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=2).eval()
+    items = scorer.encode_items(Ragged.of(texts([5], seed=5)))
+    first, second = (
+        scorer.pair_logits(
+            scorer.encode_users(Ragged.of(texts([6], seed))), items, torch.tensor([0]), torch.tensor([0])
+        )
+        for seed in (6, 7)
+    )
+    assert abs(float(first[0] - second[0])) > 1e-6
+
+
+@torch.inference_mode()
+def test_vectors_have_unit_length_and_do_not_depend_on_the_batch() -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()
+    items = texts([4, 9, 2], seed=8)
+    together = scorer.item_vectors(scorer.encode_items(Ragged.of(items)))
+    alone = torch.cat([scorer.item_vectors(scorer.encode_items(Ragged.of([one]))) for one in items])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
+
+
+def test_caching_every_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cached_layers is 3, expected 0 to 2"):
+        PrefixScorer(tiny.backbone(), cached_layers=3)

@@ -1,0 +1,37 @@
+from datetime import date, datetime, timezone
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from llmrec.spark.counts import covisitation, popularity
+
+
+def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession) -> None:
+    rows = [(0, day, liked) for day, liked in ((1, True), (20, False), (25, True))] + [(1, 2, False)]
+    events = spark.createDataFrame(
+        [(item, datetime(2026, 1, day, tzinfo=timezone.utc), liked) for item, day, liked in rows],
+        "item int, event_time timestamp, likes boolean",
+    )
+    found = {row["item"]: row for row in popularity(events, date(2026, 1, 31), window_days=14).collect()}
+    assert (found[0]["taken"], found[0]["taken_lately"], found[0]["liked"]) == (3, 2, 2)
+    assert (found[1]["taken"], found[1]["taken_lately"], found[1]["liked"]) == (1, 0, 0)
+
+
+def test_covisitation_is_the_cosine_of_the_sets_of_users(spark: SparkSession) -> None:
+    rng = np.random.default_rng(0)
+    taken = rng.random((40, 12)) < 0.3
+    users = spark.createDataFrame([(np.flatnonzero(row).tolist(),) for row in taken], "counted array<int>").repartition(
+        3
+    )
+    found = {(r["item"], r["neighbour"]): r["weight"] for r in covisitation(users, 12, neighbours=12).collect()}
+    both = taken.T.astype(float) @ taken
+    expected = both / np.sqrt(np.outer(taken.sum(0), taken.sum(0)))
+    assert set(found) == {(a, b) for a in range(12) for b in range(12) if a != b and both[a, b]}
+    for (item, neighbour), weight in found.items():
+        assert abs(weight - expected[item, neighbour]) < 1e-6
+
+
+def test_covisitation_keeps_the_strongest_neighbours_and_orders_ties_by_item(spark: SparkSession) -> None:
+    users = spark.createDataFrame([([0, 1, 2],), ([0, 3],), ([0, 3],)], "counted array<int>")
+    rows = covisitation(users, 4, neighbours=2).filter("item = 0").collect()
+    assert [row["neighbour"] for row in rows] == [3, 1]  # 1 and 2 tie

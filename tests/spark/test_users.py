@@ -1,0 +1,59 @@
+from datetime import datetime, timezone
+
+from pyspark.sql import SparkSession
+
+from llmrec.spark.users import add_profiles, add_supplied, add_targets, gather_users, sample_users, to_users
+
+
+def events(spark: SparkSession, *rows: tuple[str, int, int, bool]):
+    moments = [(user, item, datetime(2026, 1, day, tzinfo=timezone.utc), liked) for user, item, day, liked in rows]
+    return spark.createDataFrame(moments, "user_id string, item int, event_time timestamp, likes boolean")
+
+
+def test_history_is_oldest_first_without_repeats_and_cut_to_the_latest(spark: SparkSession) -> None:
+    rows = [("u", 5, 1, True), ("u", 3, 2, True), ("u", 9, 3, False), ("u", 5, 4, False), ("u", 1, 4, True)]
+    [user] = gather_users(events(spark, *rows), recent=2, counted=3, liked=2).collect()
+    assert user["seen"] == [3, 9, 1, 5]  # 5 stands at its last time; the tie of day 4 is ordered by item
+    assert user["recent"] == [1, 5]
+    assert user["counted"] == [9, 1, 5]
+    assert user["liked"] == [1, 5]  # 5 was liked once, so it counts as liked
+
+
+def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> None:
+    gathered = gather_users(events(spark, ("u", 1, 1, True)), recent=5, counted=5, liked=5)
+    profiles = spark.createDataFrame([("new", "likes tea")], "user_id string, text string")
+    candidates = spark.createDataFrame([], "user_id string, item int, source_score double")
+    found = {u.user_id: u for u in to_users(add_supplied(add_profiles(gathered, profiles), candidates, 5).toPandas())}
+    assert found["new"].without_history
+    assert found["new"].text == "likes tea"
+    assert found["u"].text == ""
+    assert found["u"].liked.tolist() == [1]
+
+
+def test_supplied_candidates_keep_the_best_scores(spark: SparkSession) -> None:
+    users = spark.createDataFrame([("u",), ("v",)], "user_id string")
+    rows = [("u", 4, 0.1), ("u", 2, 0.9), ("u", 2, 0.3), ("u", 7, None), ("gone", 1, 1.0)]
+    candidates = spark.createDataFrame(rows, "user_id string, item int, source_score double")
+    found = {row["user_id"]: row["supplied"] for row in add_supplied(users, candidates, 2).collect()}
+    assert [(c["item"], round(c["score"], 3)) for c in found["u"]] == [(2, 0.9), (4, 0.1)]
+    assert found["v"] == []
+
+
+def test_targets_are_liked_held_out_items_that_were_not_seen_before(spark: SparkSession) -> None:
+    users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), recent=5, counted=5, liked=5)
+    held_out = events(spark, ("u", 1, 5, True), ("u", 2, 5, True), ("u", 3, 5, False), ("v", 1, 5, True))
+    found = {row["user_id"]: row["targets"] for row in add_targets(users, held_out).collect()}
+    assert found == {"u": [2]}
+
+
+def test_samples_are_stable_bounded_and_disjoint_by_slice(spark: SparkSession) -> None:
+    users = spark.createDataFrame([(f"u{n}",) for n in range(200)], "user_id string")
+
+    def chosen(at_most: int, share: tuple[float, float]) -> set[str]:
+        return {row["user_id"] for row in sample_users(users, at_most, "salt", share).collect()}
+
+    first, rest = chosen(1000, (0.0, 0.3)), chosen(1000, (0.3, 1.0))
+    assert not first & rest
+    assert len(first | rest) == 200
+    assert chosen(20, (0.0, 1.0)) == chosen(20, (0.0, 1.0))
+    assert len(chosen(20, (0.0, 1.0))) == 20

@@ -1,0 +1,190 @@
+from collections.abc import Sequence
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from llmrec import columns as C
+from llmrec import config as config_module
+from llmrec.config import Config, documented_yaml, load_config
+from llmrec.errors import ConfigError
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def load(folder: Path, text: str, overrides: Sequence[str] = ()) -> Config:
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, overrides)
+
+
+def test_the_default_file_is_the_one_that_the_code_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    config_module.main()
+    assert (CONF / "default.yaml").read_text(encoding="utf-8") == capsys.readouterr().out
+
+
+def test_the_default_file_says_what_no_file_means() -> None:
+    assert load_config(CONF / "default.yaml") == load_config(None) == Config()
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_file_of_conf_loads(path: Path) -> None:
+    assert isinstance(load_config(path), Config)
+
+
+def test_settings_printed_load_as_the_same_settings(tmp_path: Path) -> None:
+    demo = load_config(CONF / "demo.yaml")
+    assert load(tmp_path, documented_yaml(demo)) == demo
+
+
+def test_every_setting_has_a_meaning() -> None:
+    lines = documented_yaml(Config()).splitlines()
+    bare = [
+        line
+        for above, line in pairwise(lines)
+        if ": " in line and not line.lstrip().startswith("#") and not above.lstrip().startswith("#")
+    ]
+    assert [line.split(":")[0].strip() for line in bare] == ["events", "items", "users", "impressions"]
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "") == load(tmp_path, "# nothing yet\n") == Config()
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
+    text = """
+        score: {top_n: 0, topn: 3, scene: [1]}
+        trian: {seed: 2}
+        texts: {max_user_tokens: 999}
+        sources: {events: {path: a, format: xls, columns: {}}}
+        evaluate: {k: []}
+    """
+    with pytest.raises(ConfigError, match=r"settings.yaml: 7 wrong setting\(s\)") as caught:
+        load(tmp_path, text)
+    lines = str(caught.value).splitlines()[1:]
+    assert sorted(line.split(":")[0].strip() for line in lines) == [
+        "evaluate.k", "score.scene", "score.top_n", "score.topn", "sources.events.format", "texts.max_user_tokens",
+        "trian",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("score: {top_m: 3}", r"score\.top_m: no such setting"),
+        ("trian: 1", r"trian: no such setting"),
+        ("score: {top_n: many}", r"score\.top_n: Input should be a valid integer.*, found 'many'"),
+        ("score: {top_n: 1.5}", r"score\.top_n: .*, found 1\.5"),
+        ("score: 3", r"score: Input should be a valid dictionary.*, found 3"),
+        ("model: 2024", r"model: Input should be a valid string, found 2024"),
+        ("texts: {max_item_tokens: 7}", r"texts\.max_item_tokens: .*greater than or equal to 8, found 7"),
+        ("texts: {max_item_tokens: 513}", r"texts\.max_item_tokens: .*less than or equal to 512, found 513"),
+        ("train: {learning_rate: 0}", r"train\.learning_rate: .*greater than 0, found 0"),
+        ("train: {max_minutes: .nan}", r"train\.max_minutes: .*greater than 0, found nan"),
+        ("candidates: {dense: -1}", r"candidates\.dense: .*greater than or equal to 0, found -1"),
+        ("holdout: {by: users}", r"holdout\.by: Input should be 'time' or 'last_events', found 'users'"),
+        ("prepare: {earliest_event: soon}", r"prepare\.earliest_event: .*date.*, found 'soon'"),
+        ("spark: {spark.cores.max: 2}", r"spark\.spark\.cores\.max: Input should be a valid string, found 2"),
+        ("1: 2", r"1: Keys should be strings"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_was_found_and_expected(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"settings.yaml: 1 wrong setting\(s\)\n  {message}"):
+        load(tmp_path, text)
+
+
+def test_overrides_win_over_the_file_and_are_read_as_yaml(tmp_path: Path) -> None:
+    text = "score: {top_n: 5, scene: home}\nliking: {events: [buy], min_value: 2}"
+    config = load(
+        tmp_path,
+        text,
+        [
+            "score.top_n=7", "liking.events=[click,buy]", "liking.min_value=null", "encoder.allow_download=true",
+            "prepare.earliest_event=2001-02-03", "tables.names.events=silver.events", "spark[spark.master]=local[2]",
+            "model=s3://bucket/model=best",
+        ],
+    )  # fmt: skip
+    assert (config.score.top_n, config.score.scene) == (7, "home")
+    assert config.liking.events == ["click", "buy"]
+    assert config.liking.min_value is None
+    assert config.encoder.allow_download is True
+    assert config.prepare.earliest_event == date(2001, 2, 3)
+    assert config.tables.name(C.EVENTS) == "silver.events"
+    assert config.spark == {"spark.master": "local[2]"}
+    assert config.model == "s3://bucket/model=best"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("score.topn=3", r"settings: 1 wrong setting\(s\)\n  score\.topn: no such setting"),
+        ("score.top_n", r"score\.top_n: .*, found None"),
+        ("score.top_n=ten", r"score\.top_n: .*, found 'ten'"),
+        ("liking.events=[a", r"settings: .*"),
+    ],
+)
+def test_wrong_overrides_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\tmodel: x", "model: !!python/object/apply:os.getcwd []"])
+def test_bad_yaml_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"settings.yaml: .*line 1"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- a", "list"), ("model", "str"), ("3", "int")])
+def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+    with pytest.raises(ConfigError, match=rf"settings.yaml: holds a {kind}, expected a mapping of settings"):
+        load(tmp_path, text)
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.yaml: cannot be read as a configuration file .*No such file"):
+        load_config(tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigError, match=r"cannot be read as a configuration file .*directory"):
+        load_config(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("model: Modèle".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin.yaml: cannot be read as a configuration file .*expected a YAML file"):
+        load_config(tmp_path / "latin.yaml")
+
+
+def test_a_reference_to_no_setting_is_refused(tmp_path: Path) -> None:
+    assert load(tmp_path, "model: ${tables.location}/model\ntables: {location: lake}").model == "lake/model"
+    with pytest.raises(ConfigError, match=r"settings.yaml: .*'nope' not found"):
+        load(tmp_path, "model: ${nope}")
+
+
+def test_a_date_needs_no_quotes(tmp_path: Path) -> None:
+    assert load(tmp_path, "prepare: {earliest_event: 2000-01-31}").prepare.earliest_event == date(2000, 1, 31)
+
+
+def test_a_name_for_an_unknown_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tables.names: no table is called event, user; there are .*'events'"):
+        load(tmp_path, "tables: {names: {user: a, event: b, items: c}}")
+
+
+def test_tables_are_where_their_location_or_their_own_name_says(tmp_path: Path) -> None:
+    tables = load(tmp_path, "tables: {location: /data/lake, names: {items: silver.items}}").tables
+    assert tables.name(C.EVENTS) == "/data/lake/events"
+    assert tables.name(C.ITEMS) == "silver.items"
+
+
+def test_the_fingerprint_follows_every_setting_and_nothing_else(tmp_path: Path) -> None:
+    changes = ["score.top_n=11", "train.seed=2", "liking.min_value=3", "spark[a]=b", "holdout.by=last_events"]
+    shas = {load_config(None, [change]).sha for change in changes}
+    assert len(shas) == len(changes)
+    assert Config().sha not in shas
+    assert load(tmp_path, "score:\n  top_n: 10 # as by default").sha == Config().sha
+    assert len(Config().sha) == 12
+
+
+def test_settings_do_not_change_after_reading() -> None:
+    config = Config()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.model = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        config.score.top_n = 3  # type: ignore[misc]

@@ -1,0 +1,156 @@
+"""Tiny things with real shapes: a random BERT that trains in a second, a catalogue of a few items."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from llmrec.domain.features import COLUMN, NAMES
+from llmrec.domain.users import User
+from llmrec.nn.backbone import Backbone
+from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.fusion import Fusion
+from llmrec.nn.pretrained import open_model
+from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.tokens import TextLimits, Tokens
+
+torch.set_num_threads(1)  # on matrices this small, a second thread costs twenty times what it gives
+
+WORDS = [
+    "red",
+    "blue",
+    "green",
+    "tea",
+    "coffee",
+    "cup",
+    "pot",
+    "film",
+    "song",
+    "book",
+    "cat",
+    "dog",
+    "old",
+    "new",
+    ".",
+    ",",
+]
+LIMITS = TextLimits(history_items=4, history_tokens=4, max_user_tokens=32, max_item_tokens=12)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word of WORDS."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    model = Tokenizer(WordLevel({word: place for place, word in enumerate(special + WORDS)}, unk_token="[UNK]"))
+    model.pre_tokenizer = BertPreTokenizer()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=model, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+
+
+def encoder(family: str = "bert", seed: int = 0, layers: int = 3) -> PreTrainedModel:
+    """A random encoder of width 32."""
+    torch.manual_seed(seed)
+    common = {"vocab_size": 30, "pad_token_id": 0, "max_position_embeddings": 64}
+    common["initializer_range"] = 0.2  # large enough that what is read changes a score by more than rounding does
+    wide = {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64}
+    if family == "bert":
+        return BertModel(BertConfig(**common, **wide), add_pooling_layer=False).eval()
+    if family == "roberta":
+        return RobertaModel(RobertaConfig(**common, **wide), add_pooling_layer=False).eval()
+    if family == "electra":
+        return ElectraModel(ElectraConfig(**common, **wide, embedding_size=16)).eval()
+    return DistilBertModel(DistilBertConfig(**common, dim=32, n_layers=layers, n_heads=4, hidden_dim=64)).eval()
+
+
+def encoder_folder(folder: Path) -> Path:
+    """Save the tiny BERT and its tokenizer as a pretrained folder."""
+    encoder().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def backbone(family: str = "bert", seed: int = 0, layers: int = 3) -> Backbone:
+    """The random encoder, opened."""
+    return open_model(encoder(family, seed, layers))
+
+
+def tokens(limits: TextLimits = LIMITS) -> Tokens:
+    """The tiny tokenizer with its templates."""
+    fast = tokenizer()
+    return Tokens(fast.backend_tokenizer, first=fast.cls_token_id, between=fast.sep_token_id, limits=limits)
+
+
+def catalogue(
+    folder: Path,
+    texts: list[str],
+    *,
+    together: dict[tuple[int, int], float] | None = None,
+    taken: list[int] | None = None,
+    available: list[bool] | None = None,
+    vectors: npt.NDArray[np.float32] | None = None,
+) -> Catalogue:
+    """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions."""
+    size = len(texts)
+    counts = taken or [1] * size
+    if vectors is None:
+        vectors = np.eye(size, 32, dtype=np.float32)
+    pairs = [(a, b, w) for (x, y), w in (together or {}).items() for a, b in ((x, y), (y, x))]
+    items = pa.table(
+        {
+            "item_id": [f"{place}" for place in range(size)],
+            "title": texts,
+            "tokens": pa.array([p.tolist() for p in tokens().item_pieces(texts)], pa.list_(pa.int32())),
+            "vector": pa.array(list(vectors), pa.list_(pa.float32())),
+            "available": available or [True] * size,
+            "taken": counts,
+            "taken_lately": counts,
+            "liked": counts,
+        }
+    )
+    neighbours = pa.table(
+        {
+            "item": pa.array([a for a, _, _ in pairs], pa.int32()),
+            "neighbour": pa.array([b for _, b, _ in pairs], pa.int32()),
+            "weight": pa.array([w for _, _, w in pairs], pa.float32()),
+        }
+    )
+    return write_catalogue(folder, items, neighbours)
+
+
+def user(
+    name: str = "u", items: list[int] | None = None, text: str = "", supplied: dict[int, float] | None = None
+) -> User:
+    """A user who liked ``items``, oldest first."""
+    array = np.array(items or [], np.int32)
+    return User(name, array, array, array, text, supplied or {})
+
+
+def scorer(seed: int = 0, layers: int = 3, cached_layers: int = 1) -> PrefixScorer:
+    """An untrained scorer on the tiny BERT."""
+    return PrefixScorer(backbone(seed=seed, layers=layers), cached_layers=cached_layers).eval()
+
+
+def fusion(feature: str = "covisitation", seed: int = 1) -> Fusion:
+    """Trees that know one thing: the higher ``feature`` (0 to 3), the likelier a like; no other feature counts."""
+    rng = np.random.default_rng(0)
+    features = np.zeros((2000, len(NAMES)), np.float32)
+    features[:, COLUMN[feature]] = rng.uniform(0, 3, len(features))
+    liked = rng.random(len(features)) < features[:, COLUMN[feature]] / 3
+    return Fusion.train(features, liked, seed=seed)
