@@ -1,5 +1,6 @@
 """From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -155,13 +156,14 @@ class Recommender:
         top = best_first(probabilities, scored.proposals.items)[:top_n]
         items = scored.proposals.items[top]
         contributions = self.fusion.contributions(scored.features[top])
+        named: Counter[int] = Counter()  # history items that reasons of this list have named
         return [
             Recommendation(
                 rank=place + 1,
                 item_id=item_id,
                 score=float(probabilities[row]),
                 sources=self._sources(scored, row),
-                reason=self._reason(scored.user, int(item), grounds),
+                reason=self._reason(scored.user, int(item), grounds, named),
             )
             for place, (row, item, item_id, grounds) in enumerate(
                 zip(top, items, self.catalogue.ids(items), contributions, strict=True)
@@ -172,7 +174,7 @@ class Recommender:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
         return [*named, C.FALLBACK] if scored.user.without_history else named
 
-    def _reason(self, user: User, item: int, contributions: npt.NDArray[np.float64]) -> str:
+    def _reason(self, user: User, item: int, contributions: npt.NDArray[np.float64], named: Counter[int]) -> str:
         similar = covisited_with = None
         history = self._history(user)
         if len(history):
@@ -180,7 +182,11 @@ class Recommender:
             [similar] = self.catalogue.titles(history[[np.argmax(cosines)]])
         weights = [self._covisitation(int(other), item) for other in user.recent]
         if weights and max(weights) > 0:
-            [covisited_with] = self.catalogue.titles(user.recent[[int(np.argmax(weights))]])
+            # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
+            fresh = [weight / (1 + named[int(other)]) for weight, other in zip(weights, user.recent, strict=True)]
+            strongest = int(np.argmax(fresh))
+            named[int(user.recent[strongest])] += 1
+            [covisited_with] = self.catalogue.titles(user.recent[[strongest]])
         return reason(
             contributions,
             covisited_with=covisited_with,

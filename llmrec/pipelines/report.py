@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import numpy as np
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
-from llmrec.config import Config, Liking
+from llmrec.config import Config
 from llmrec.errors import InputTableError
 from llmrec.report.facts import Decile, Evaluation, Facts, Metric, Published, SampleUser, StageTime, Suggestion
+from llmrec.spark.items import available_on
+from llmrec.spark.splits import before, likes
 
 _RUNS_READ = 2_000
 """Latest rows of runs looked at: a night writes some twenty."""
@@ -54,11 +56,20 @@ def choose_run_date(recommendations: DataFrame, wanted: date | None, where: str)
 
 def gather(tables: ReportTables, config: Config, run_date: date, now: datetime) -> Facts:
     """Return what the report says about ``run_date``, for which there are recommendations."""
-    published = tables.recommendations.filter(F.col(C.RUN_DATE) == F.lit(run_date))
-    events = tables.events.filter(F.col(C.EVENT_TIME) < F.lit(run_date).cast("timestamp"))
+    published = tables.recommendations.filter(F.col(C.RUN_DATE) == F.lit(run_date)).persist()
+    events = before(tables.events, run_date).select(C.USER, C.ITEM, C.EVENT, C.VALUE, C.EVENT_TIME).persist()
+    try:
+        return _gather(replace(tables, recommendations=published, events=events), config, run_date, now)
+    finally:
+        published.unpersist()
+        events.unpersist()
+
+
+def _gather(tables: ReportTables, config: Config, run_date: date, now: datetime) -> Facts:
+    published, events = tables.recommendations, tables.events
     sizes = _list_sizes(published)
     origins = published.groupBy(C.SOURCES, C.MODEL_VERSION, C.RUN_ID).count().collect()
-    catalogue = _by_popularity(published, events, tables.items.filter(_available(run_date)))
+    catalogue = _by_popularity(published, events, tables.items.filter(available_on(run_date)))
     runs = tables.runs.orderBy(F.desc("started_at")).limit(_RUNS_READ).collect()
     return Facts(
         published=Published(
@@ -80,12 +91,6 @@ def gather(tables: ReportTables, config: Config, run_date: date, now: datetime) 
         config_sha=config.sha,
         written_at=now,
     )
-
-
-def _available(run_date: date) -> Column:
-    start, end = F.col(C.AVAILABLE_FROM), F.col(C.AVAILABLE_UNTIL)
-    day = F.lit(run_date).cast("timestamp")
-    return (start.isNull() | (start <= day)) & (end.isNull() | (end > day))
 
 
 def _list_sizes(recommendations: DataFrame) -> Row:
@@ -173,29 +178,19 @@ def latest_evaluation(metrics: DataFrame, runs: Sequence[Row]) -> Evaluation | N
     )
 
 
-def liked(liking: Liking) -> Column:
-    """Tell whether an event says that the user likes the item."""
-    condition = F.lit(True)
-    if liking.events:
-        condition = condition & F.col(C.EVENT).isin(liking.events)
-    if liking.min_value is not None:
-        condition = condition & (F.col(C.VALUE).isNull() | (F.col(C.VALUE) >= liking.min_value))
-    return condition
-
-
 def _samples(
     recommendations: DataFrame, events: DataFrame, items: DataFrame, users: DataFrame, config: Config
 ) -> tuple[SampleUser, ...]:
     """Return the sampled users, those with a history first: by hash, so the same ones every night."""
-    likes = events.filter(liked(config.liking))
-    history = likes.groupBy(C.USER).agg(F.count("*").alias("likes"))
+    liking = events.filter(likes(config.liking.events, config.liking.min_value))
+    history = liking.groupBy(C.USER).agg(F.count("*").alias("likes"))
     served = recommendations.select(C.USER).distinct().join(history, on=C.USER, how="left")
     known = F.least(F.coalesce("likes", F.lit(0)), F.lit(5))  # someone who took five things makes a telling example
     chosen = served.orderBy(F.desc(known), F.xxhash64(C.USER), C.USER).limit(config.report.sample_users).collect()
     names = [row[C.USER] for row in chosen]
     titles = items.select(C.ITEM, C.TITLE)
     shown = _suggestions(recommendations.filter(F.col(C.USER).isin(names)), titles, config.score.scene)
-    past = _liked_titles(likes.filter(F.col(C.USER).isin(names)), titles)
+    past = _liked_titles(liking.filter(F.col(C.USER).isin(names)), titles)
     segments = {row[0]: row[1] for row in users.filter(F.col(C.USER).isin(names)).select(C.USER, C.SEGMENT).collect()}
     return tuple(
         SampleUser(

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
@@ -12,6 +12,13 @@ INDEX = "item"
 AVAILABLE = "available"
 
 
+def available_on(day: date) -> Column:
+    """Say whether an item may be recommended at the first moment of ``day``, UTC; a missing bound is none."""
+    moment = F.lit(day.isoformat()).cast("timestamp")
+    opened = F.col(C.AVAILABLE_FROM).isNull() | (F.col(C.AVAILABLE_FROM) <= moment)
+    return opened & (F.col(C.AVAILABLE_UNTIL).isNull() | (F.col(C.AVAILABLE_UNTIL) > moment))
+
+
 def index_items(items: DataFrame, run_date: date) -> DataFrame:
     """Number the items in the order of their ids.
 
@@ -19,9 +26,6 @@ def index_items(items: DataFrame, run_date: date) -> DataFrame:
     be recommended on the run date).
     """
     by_id = W.orderBy(C.ITEM)  # one partition: ids and texts of items alone, never of users
-    day = F.lit(run_date.isoformat()).cast("timestamp")
-    from_then = F.col(C.AVAILABLE_FROM).isNull() | (F.col(C.AVAILABLE_FROM) <= day)
-    until_then = F.col(C.AVAILABLE_UNTIL).isNull() | (F.col(C.AVAILABLE_UNTIL) > day)
     text = F.concat_ws(". ", C.TITLE, F.nullif(F.concat_ws(", ", C.CATEGORY), F.lit("")), C.TEXT)
     return items.withColumn("_read", text).select(
         (F.row_number().over(by_id) - 1).alias(INDEX),
@@ -30,7 +34,7 @@ def index_items(items: DataFrame, run_date: date) -> DataFrame:
         C.CATEGORY,
         F.col("_read").alias(C.TEXT),
         F.sha2("_read", 256).alias(C.TEXT_SHA),
-        (from_then & until_then).alias(AVAILABLE),
+        available_on(run_date).alias(AVAILABLE),
     )
 
 
