@@ -53,7 +53,7 @@ demo: demo/trained  ## prepare, train, score, evaluate and report on MovieLens 1
 	@$(call JOB,report)
 
 test: $(READY)  ## run all tests
-	@source $(ENV)/java.env && $(BIN)/python -m pytest
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)  ## run the tests that need no JVM
 	@$(BIN)/python -m pytest -m "not spark and not browser"

@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pyspark.sql import functions as F
 from llmrec.cli import run_job
 from tests import planted, tiny
 
+ROOT = Path(__file__).parents[2]
 TOP_N = 4
 jobs = {name: importlib.import_module(name) for name in ("train", "score", "evaluate")}
 
@@ -29,10 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("night")
     tiny.encoder_folder(folder / "encoder")
     planted.write_sources(folder)
-    submit = [shutil.which("spark-submit") or "spark-submit", "--master", "local[2]"]
+    programs = Path(sys.executable).parent
+    submit = [str(programs / "spark-submit"), "--master", "local[2]"]
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     for job in ("prepare", "train", "score"):
         command = [*submit, f"jobs/{job}.py", "--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

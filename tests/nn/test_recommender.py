@@ -1,5 +1,6 @@
 """Lists with answers known by construction: trees that follow one feature, on a catalogue that plants it."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_a_reason_of_similarity_names_the_nearest_liked_item(tmp_path_factory: p
     last = dict(zip(scored.proposals.items.tolist(), scored.features[:, COLUMN["last_liked"]].tolist(), strict=True))
     assert rows[0].item_id == "7"
     assert (nearest[7], last[7]) == (pytest.approx(0.8), pytest.approx(0))
-    assert recommender(near, None)._reason(someone("u", [3, 2, 5]), 7, contribution("nearest")) == (
+    assert recommender(near, None)._reason(someone("u", [3, 2, 5]), 7, contribution("nearest"), Counter()) == (
         "Similar to “red pot”, which you liked"
     )
 

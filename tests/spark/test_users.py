@@ -1,6 +1,7 @@
 from datetime import datetime, timezone
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from llmrec.spark.users import add_profiles, add_supplied, add_targets, gather_users, sample_users, to_users
 
@@ -41,7 +42,8 @@ def test_supplied_candidates_keep_the_best_scores(spark: SparkSession) -> None:
 
 def test_targets_are_liked_held_out_items_that_were_not_seen_before(spark: SparkSession) -> None:
     users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), recent=5, counted=5, liked=5)
-    held_out = events(spark, ("u", 1, 5, True), ("u", 2, 5, True), ("u", 3, 5, False), ("v", 1, 5, True))
+    rows = [("u", 1, 5, True), ("u", 2, 5, True), ("u", 3, 5, False), ("u", 4, 5, True), ("v", 1, 5, True)]
+    held_out = events(spark, *rows).withColumn("available", F.col("item") != 4)
     found = {row["user_id"]: row["targets"] for row in add_targets(users, held_out).collect()}
     assert found == {"u": [2]}
 
