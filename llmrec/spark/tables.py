@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -127,17 +128,29 @@ def replace_date(df: DataFrame, name: str, run_date: date) -> None:
     with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
 
 
+_UNWRITABLE = (
+    "Permission denied",
+    "AccessControlException",
+    "ParentNotDirectoryException",
+    "Mkdirs failed",
+    "DELTA_CANNOT_CREATE_LOG_PATH",
+    "No space left",
+    "Read-only file",
+)
+"""Signs, in an error's text, that a place cannot be written."""
+
+
 def with_output_errors(name: str, write: Callable[[], object]) -> None:
     """Call ``write``; raise OutputError for what the operator can mend: permissions, a full disk, a concurrent run."""
     try:
         write()
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:  # the table builder's errors come unconverted
         text = str(error)
         if "ConcurrentAppend" in text or "DELTA_CONCURRENT" in text:
             raise OutputError(
                 f"{name}: another run wrote the same part meanwhile; nothing of this run is in it"
             ) from error
-        for sign in ("Permission denied", "AccessControlException", "Mkdirs failed", "No space left", "Read-only file"):
+        for sign in _UNWRITABLE:
             if sign in text:
                 raise OutputError(
                     f"{name}: cannot be written ({sign}); expected a place this user may write"
