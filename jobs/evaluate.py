@@ -34,42 +34,35 @@ def main(run: Run) -> None:
     model = resolve_model(config.model)
     run.model_version = model.version
     require_unseen_holdout(model.manifest, config, run.day)
-    night = open_night(
-        events=run.read_nonempty(C.EVENTS),
-        items=run.read_nonempty(C.ITEMS),
-        users=run.read(C.USERS, optional=True),
-        candidates=run.read(C.CANDIDATES, optional=True),
-        config=config,
-        run_date=run.day,
-    )
-    with run.work_folder() as work:
-        with run.stage("holdout") as stage:
-            parts = split(night, config).persist()
-            past, held_out = parts.filter(F.col(PART) != TEST), parts.filter(F.col(PART) == TEST)
-            rows = user_rows(night, past, config, liked=int(model.manifest["texts"]["history_items"])).persist()
-            judges = sample_users(add_targets(rows, held_out), config.evaluate.max_users, "evaluate").persist()
-            stage.counts = {"events": past.count(), "held out": held_out.count(), "users": judges.count()}
-        with run.stage("catalogue") as stage:
-            shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
-            vectors, stage.counts = ensure_vectors(
-                spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
-            )
-            until = counted_until(run.day, TEST, config)
-            catalogue = build_catalogue(night, past, rows, vectors, config, work / "catalogue", until)
-        with run.stage("scores") as stage:
-            night_parts = NightParts(
-                shipped,
-                ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
-                candidate_sizes(config),
-            )
-            tasks = config.score.partitions
-            with spark_progress(spark, "scoring held-out users", tasks):
-                judged = judge(in_tasks(judges, tasks), night_parts, max(config.evaluate.k)).toPandas()
-            stage.counts = {"users": len(judged)}
-        with run.stage("metrics") as stage:
-            metrics = measure(judged, catalogue, model.manifest["metrics"]["importance"], config)
-            append_table(_metric_rows(run, metrics), run.table(C.METRICS))
-            stage.rows_out = len(metrics)
+    night = open_night(**run.read_night(), config=config, run_date=run.day)
+    work = run.work_folder()
+    with run.stage("holdout") as stage:
+        parts = split(night, config).persist()
+        past, held_out = parts.filter(F.col(PART) != TEST), parts.filter(F.col(PART) == TEST)
+        rows = user_rows(night, past, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+        judges = sample_users(add_targets(rows, held_out), config.evaluate.max_users, "evaluate").persist()
+        stage.counts = {"events": past.count(), "held out": held_out.count(), "users": judges.count()}
+    with run.stage("catalogue") as stage:
+        shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
+        vectors, stage.counts = ensure_vectors(
+            spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
+        )
+        until = counted_until(run.day, TEST, config)
+        catalogue = build_catalogue(night, past, rows, vectors, config, work / "catalogue", until)
+    with run.stage("scores") as stage:
+        night_parts = NightParts(
+            shipped,
+            ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
+            candidate_sizes(config),
+        )
+        tasks = config.score.partitions
+        with spark_progress(spark, "scoring held-out users", tasks):
+            judged = judge(in_tasks(judges, tasks), night_parts, max(config.evaluate.k)).toPandas()
+        stage.counts = {"users": len(judged)}
+    with run.stage("metrics") as stage:
+        metrics = measure(judged, catalogue, model.manifest["metrics"]["importance"], config)
+        append_table(_metric_rows(run, metrics), run.table(C.METRICS))
+        stage.rows_out = len(metrics)
     _print(metrics, len(judged), min(config.evaluate.k, key=lambda k: abs(k - 10)))
 
 

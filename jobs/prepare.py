@@ -82,4 +82,4 @@ def show(checked: list[Prepared]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job("prepare", main, description=str(__doc__).split("\n")[0], needs_run_date=False))
+    sys.exit(run_job("prepare", main, description=__doc__, needs_run_date=False))

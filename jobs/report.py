@@ -6,7 +6,6 @@ Without --run-date it reports on the latest date in recommendations.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -18,7 +17,7 @@ from llmrec.report.console import print_report
 from llmrec.report.page import render_page
 
 
-def report(run: Run) -> None:
+def main(run: Run) -> None:
     """Gather the figures, write the page, print the summary."""
     with run.stage("gather") as stage:
         tables = ReportTables(
@@ -57,10 +56,5 @@ def write_page(page: str, path: Path) -> None:
         raise OutputError(f"{path}: the report cannot be written ({error.strerror}); expected a file path") from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; returns its exit code."""
-    return run_job("report", report, description=__doc__, needs_run_date=False, argv=argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job("report", main, description=__doc__, needs_run_date=False))

@@ -23,53 +23,44 @@ def main(run: Run) -> None:
     config, spark = run.config, run.spark
     model = resolve_model(config.model)
     run.model_version = model.version
-    night = open_night(
-        events=run.read_nonempty(C.EVENTS),
-        items=run.read_nonempty(C.ITEMS),
-        users=run.read(C.USERS, optional=True),
-        candidates=run.read(C.CANDIDATES, optional=True),
-        config=config,
-        run_date=run.day,
-    )
+    night = open_night(**run.read_night(), config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
     create_table(spark, target, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)
 
-    with run.work_folder() as work:
-        shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
-        with run.stage("items") as stage:
-            vectors, stage.counts = ensure_vectors(
-                spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
-            )
-        with run.stage("histories") as stage:
-            users = user_rows(
-                night, night.events, config, liked=int(model.manifest["texts"]["history_items"])
-            ).persist()
-            eligible = require_users(users, run.table(C.EVENTS))
-            stage.rows_in, stage.rows_out = night.events.count(), eligible
-            stage.counts = {"events": stage.rows_in, "users": eligible}
-        with run.stage("catalogue") as stage:
-            catalogue = build_catalogue(night, night.events, users, vectors, config, work / "catalogue", run.day)
-            stage.rows_out = len(catalogue)
-            stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
-        with run.stage("scores") as stage:
-            parts = NightParts(
-                shipped,
-                ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
-                candidate_sizes(config),
-            )
-            scored = published_rows(
-                users, parts, top_n=config.score.top_n, partitions=config.score.partitions, run_date=run.day,
-                scene=config.score.scene, model_version=model.version, run_id=run.run_id,
-            )  # fmt: skip
-            staged = (work / "staged").absolute().as_uri()
-            with spark_progress(spark, "scoring users", config.score.partitions):
-                scored.write.parquet(staged)
-            rows = spark.read.schema(SCHEMAS[C.RECOMMENDATIONS]).parquet(staged)
-            stage.counts = check_lists(rows, night, top_n=config.score.top_n, eligible=eligible)
-            stage.rows_out = stage.counts["rows"]
-        with run.stage("publish") as stage:
-            replace_date(rows, target, run.day)
-            stage.rows_in = stage.rows_out = stage.counts["rows"] = run.stages[-2].rows_out or 0
+    work = run.work_folder()
+    shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
+    with run.stage("items") as stage:
+        vectors, stage.counts = ensure_vectors(
+            spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
+        )
+    with run.stage("histories") as stage:
+        users = user_rows(night, night.events, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+        eligible = require_users(users, run.table(C.EVENTS))
+        stage.rows_in, stage.rows_out = night.events.count(), eligible
+        stage.counts = {"events": stage.rows_in, "users": eligible}
+    with run.stage("catalogue") as stage:
+        catalogue = build_catalogue(night, night.events, users, vectors, config, work / "catalogue", run.day)
+        stage.rows_out = len(catalogue)
+        stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
+    with run.stage("scores") as stage:
+        parts = NightParts(
+            shipped,
+            ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
+            candidate_sizes(config),
+        )
+        scored = published_rows(
+            users, parts, top_n=config.score.top_n, partitions=config.score.partitions, run_date=run.day,
+            scene=config.score.scene, model_version=model.version, run_id=run.run_id,
+        )  # fmt: skip
+        staged = (work / "staged").absolute().as_uri()
+        with spark_progress(spark, "scoring users", config.score.partitions):
+            scored.write.parquet(staged)
+        rows = spark.read.schema(SCHEMAS[C.RECOMMENDATIONS]).parquet(staged)
+        stage.counts = check_lists(rows, night, top_n=config.score.top_n, eligible=eligible)
+        stage.rows_out = stage.counts["rows"]
+    with run.stage("publish") as stage:
+        replace_date(rows, target, run.day)
+        stage.rows_in = stage.rows_out = stage.counts["rows"] = run.stages[-2].rows_out or 0
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import torch
 from pyspark.sql import functions as F
 
-from llmrec import __version__
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import (
     finish_model,
-    library_versions,
     load_encoder,
     replace_folder,
     require_replaceable,
@@ -26,7 +24,7 @@ from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorer import PrefixScorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.pipelines.night import build_catalogue, candidate_sizes, open_night, user_rows
-from llmrec.pipelines.training import counted_until, require_fitting, split, train_fusion, train_scorer
+from llmrec.pipelines.training import counted_until, origin, require_fitting, split, train_fusion, train_scorer
 from llmrec.progress import spark_progress, training_bar
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.splits import PART, TRAIN, VALIDATION
@@ -46,67 +44,49 @@ def main(run: Run) -> None:
     tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
     torch.manual_seed(config.train.seed)  # the head's first weights
     scorer = PrefixScorer(backbone, cached_layers=config.train.cached_layers)
-    night = open_night(
-        events=run.read_nonempty(C.EVENTS),
-        items=run.read_nonempty(C.ITEMS),
-        users=run.read(C.USERS, optional=True),
-        candidates=run.read(C.CANDIDATES, optional=True),
-        config=config,
-        run_date=run.day,
-    )
+    night = open_night(**run.read_night(), config=config, run_date=run.day)
     until = counted_until(run.day, VALIDATION, config)
-    with run.work_folder() as work:
-        with run.stage("examples") as stage:
-            parts = split(night, config).persist()
-            learning = parts.filter(F.col(PART) == TRAIN)
-            rows = user_rows(night, learning, config, liked=config.candidates.covisitation_events).persist()
-            judges = add_targets(rows, parts.filter(F.col(PART) == VALIDATION)).persist()
-            stage.counts = {row[PART]: row["count"] for row in parts.groupBy(PART).count().orderBy(PART).collect()}
-            stage.rows_in, stage.rows_out = sum(stage.counts.values()), stage.counts.get(TRAIN, 0)
-        with run.stage("catalogue") as stage:
-            version = save_encoder(work / "base", scorer, tokens)
-            base = ship_folder(spark, work / "base", f"base-{run.run_id}", work)
-            vectors, stage.counts = ensure_vectors(spark, cache, night.items, base, version)
-            before = build_catalogue(night, learning, rows, vectors, config, work / "before", until)
-            stage.rows_out = len(before)
-        with run.stage("fine-tuning") as stage:
-            use_threads(os.cpu_count() or 1)
-            scorer.to(pick_device())
-            with training_bar() as report:
-                outcome = train_scorer(scorer, tokens, before, rows, judges, config, report)
-            stage.counts = {"steps": outcome.steps}
-        with run.stage("ranker") as stage:
-            version = save_encoder(work / "model", scorer.cpu(), tokens)
-            model = ship_folder(spark, work / "model", f"model-{run.run_id}", work)
-            vectors, encoded = ensure_vectors(spark, cache, night.items, model, version)
-            build_catalogue(night, learning, rows, vectors, config, work / "after", until)
-            catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
-            with spark_progress(spark, "scoring validation users", config.score.partitions):
-                fusion, fitted = train_fusion(judges, NightParts(model, catalogue, candidate_sizes(config)), config)
-            stage.counts = {"encoded": encoded["encoded"], "pairs": int(fitted["pairs"])}
-        with run.stage("model") as stage:
-            first, last = learning.agg(F.min(C.EVENT_TIME), F.max(C.EVENT_TIME)).first() or (None, None)
-            facts = {
-                "llmrec": __version__,
-                "libraries": library_versions(),
-                "encoder": Path(config.encoder.path).name,
-                "config": config.model_dump(mode="json", include={"train", "texts", "candidates"}),
-                "run_date": run.day,
-                "liking": config.liking.model_dump(mode="json"),
-                "holdout": config.holdout.model_dump(mode="json"),
-                "events": {"first": first, "last": last, "train": learning.count()},
-                "metrics": {
-                    "validation_ndcg@10": outcome.ndcg,
-                    "validation_ndcg@10_before_fine_tuning": outcome.ndcg_before,
-                    "training_losses": outcome.losses,
-                    "ranker": fitted,
-                    "importance": fusion.importance(),
-                },
-            }
-            info = finish_model(work / "model", fusion, facts)
-            load_encoder(work / "model")
-            replace_folder(work / "model", Path(config.model))
-            run.model_version = info.version
+    work = run.work_folder()
+    with run.stage("examples") as stage:
+        parts = split(night, config).persist()
+        learning = parts.filter(F.col(PART) == TRAIN)
+        rows = user_rows(night, learning, config, liked=config.candidates.covisitation_events).persist()
+        judges = add_targets(rows, parts.filter(F.col(PART) == VALIDATION)).persist()
+        stage.counts = {row[PART]: row["count"] for row in parts.groupBy(PART).count().orderBy(PART).collect()}
+        stage.rows_in, stage.rows_out = sum(stage.counts.values()), stage.counts.get(TRAIN, 0)
+    with run.stage("catalogue") as stage:
+        version = save_encoder(work / "base", scorer, tokens)
+        base = ship_folder(spark, work / "base", f"base-{run.run_id}", work)
+        vectors, stage.counts = ensure_vectors(spark, cache, night.items, base, version)
+        before = build_catalogue(night, learning, rows, vectors, config, work / "before", until)
+        stage.rows_out = len(before)
+    with run.stage("fine-tuning") as stage:
+        use_threads(os.cpu_count() or 1)
+        scorer.to(pick_device())
+        with training_bar() as report:
+            outcome = train_scorer(scorer, tokens, before, rows, judges, config, report)
+        stage.counts = {"steps": outcome.steps}
+    with run.stage("ranker") as stage:
+        version = save_encoder(work / "model", scorer.cpu(), tokens)
+        model = ship_folder(spark, work / "model", f"model-{run.run_id}", work)
+        vectors, encoded = ensure_vectors(spark, cache, night.items, model, version)
+        build_catalogue(night, learning, rows, vectors, config, work / "after", until)
+        catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
+        with spark_progress(spark, "scoring validation users", config.score.partitions):
+            fusion, fitted = train_fusion(judges, NightParts(model, catalogue, candidate_sizes(config)), config)
+        stage.counts = {"encoded": encoded["encoded"], "pairs": int(fitted["pairs"])}
+    with run.stage("model") as stage:
+        metrics = {
+            "validation_ndcg@10": outcome.ndcg,
+            "validation_ndcg@10_before_fine_tuning": outcome.ndcg_before,
+            "training_losses": outcome.losses,
+            "ranker": fitted,
+            "importance": fusion.importance(),
+        }
+        info = finish_model(work / "model", fusion, {**origin(learning, config, run.day), "metrics": metrics})
+        load_encoder(work / "model")
+        replace_folder(work / "model", Path(config.model))
+        run.model_version = info.version
     print(
         f"model {info.version} written to {config.model}: pair scorer NDCG@10 on validation candidates "
         f"{outcome.ndcg_before:.4f} before fine-tuning, {outcome.ndcg:.4f} after {outcome.steps} steps"

@@ -9,7 +9,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -51,6 +51,8 @@ class Run:
     stages: list[Stage] = field(default_factory=list)
     model_version: str | None = None
     table_versions: dict[str, int] = field(default_factory=dict)
+    closing: ExitStack = field(default_factory=ExitStack)
+    """What is done when the run has been recorded."""
 
     def table(self, name: str) -> str:
         """Return the path or catalog name of a table."""
@@ -71,6 +73,11 @@ class Run:
         require_rows(rows, self.table(table))
         return rows
 
+    def read_night(self) -> dict[str, DataFrame]:
+        """Read what a night is made of: events, items, users and candidates; the last two may be missing."""
+        needed = {table: self.read_nonempty(table) for table in (C.EVENTS, C.ITEMS)}
+        return needed | {table: self.read(table, optional=True) for table in (C.USERS, C.CANDIDATES)}
+
     @property
     def day(self) -> date:
         """The run date, where the job needs one."""
@@ -78,18 +85,18 @@ class Run:
             raise RuntimeError(f"{self.job} was started without a run date")
         return self.run_date
 
-    @contextmanager
-    def work_folder(self) -> Iterator[Path]:
-        """A folder of this run alone, removed at its end. Raises OutputError if it cannot be made."""
+    def work_folder(self) -> Path:
+        """Make a folder of this run alone; raises OutputError if it cannot be made.
+
+        It goes when the run is recorded and not before: Spark sends what was shipped from it to every new executor.
+        """
         folder = Path(self.config.work, self.run_id)
         try:
             folder.mkdir(parents=True)
         except OSError as error:
             raise OutputError(f"work: {folder} cannot be made ({error.strerror}); expected a writable place") from error
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        self.closing.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -132,7 +139,7 @@ def _record_failure(run: Run) -> None:
 
 def parse_args(job: str, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the arguments that all jobs share."""
-    parser = argparse.ArgumentParser(prog=f"{job}.py", description=description)
+    parser = argparse.ArgumentParser(prog=f"{job}.py", description=description.partition("\n")[0])
     parser.add_argument("--config", type=Path, help="YAML file of settings (see conf/default.yaml)")
     parser.add_argument("--run-date", type=date.fromisoformat, help="YYYY-MM-DD; events on or after it are not read")
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="key=value")
@@ -153,12 +160,13 @@ def run_job(
         if needs_run_date and args.run_date is None:
             raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
         run = Run(job, config, start_session(f"llmrec-{job}", config.spark), args.run_date)
-        try:
-            main(run)
-        except Exception:
-            _record_failure(run)
-            raise
-        run.record()
+        with run.closing:
+            try:
+                main(run)
+            except Exception:
+                _record_failure(run)
+                raise
+            run.record()
     except LlmrecError as error:
         print(f"{job}: {error}", file=sys.stderr)
         return 2

@@ -30,13 +30,13 @@ def items() -> list[dict[str, Any]]:
 
 
 def events() -> list[tuple[Any, ...]]:
-    """Each user takes eight items of one colour, starting at a place of their own, an hour apart; all after FIRST."""
+    """Each user takes eight items of one colour, starting at a place of their own, three days apart."""
     rows = []
     for user in range(USERS):
         colour, start = COLOURS[user % 2], user // 2
         for step in range(8):
             item = f"{colour}-{(start + step) % (PER_COLOUR - 1):02d}"
-            at = FIRST + timedelta(days=user // 4, hours=step)
+            at = FIRST + timedelta(days=user // 8 + 3 * step)
             rows.append((f"u{user:02d}", item, "purchase", at))
     return rows
 

@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from llmrec import __version__
+from llmrec import columns as C
 from llmrec.config import Config
 from llmrec.domain.features import COLUMN
 from llmrec.domain.metrics import user_metrics
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import User
 from llmrec.errors import ConfigError, InputTableError
+from llmrec.nn.artifact import library_versions
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
@@ -122,6 +127,21 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> tuple[
     order = np.lexsort((liked, *features.T))  # partitions arrive in any order; the trees must not depend on it
     fusion = Fusion.train(features[order], liked[order], seed=config.train.seed)
     return fusion, {"pairs": len(liked), "liked_share": float(liked.mean())}
+
+
+def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any]:
+    """Return where a model comes from, for its manifest: versions, settings and the range of its events."""
+    first, last = learning.agg(F.min(C.EVENT_TIME), F.max(C.EVENT_TIME)).first() or (None, None)
+    return {
+        "llmrec": __version__,
+        "libraries": library_versions(),
+        "encoder": Path(config.encoder.path).name,
+        "config": config.model_dump(mode="json", include={"train", "texts", "candidates"}),
+        "run_date": run_date,
+        "liking": config.liking.model_dump(mode="json"),
+        "holdout": config.holdout.model_dump(mode="json"),
+        "events": {"first": first, "last": last, "train": learning.count()},
+    }
 
 
 def _judge(

@@ -1,6 +1,6 @@
 """Gets a folder (a model, a night's catalogue) from the driver to every worker, once per host."""
 
-import shutil
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,14 @@ class Shipped:
 def ship_folder(spark: SparkSession, folder: Path, name: str, work: Path) -> Shipped:
     """Make ``folder`` readable for all workers; ``name`` must be new in this session.
 
-    Executors fetch the folder when their first task asks for it, so the archive stays in ``work`` until the run's end.
+    Every executor fetches the folder before its first task, of whatever query, so the archive stays in ``work`` until
+    the last one is done.
     """
     if runs_in_one_process(spark):
         return Shipped(str(folder.absolute()), name)
-    # A plain tar: weights and vectors do not compress, and Spark unpacks it once per executor.
-    packed = shutil.make_archive(str(work / name), "tar", folder)
+    packed = work / f"{name}.tar"  # not compressed: weights and vectors hardly shrink
+    with tarfile.open(packed, "w") as tar:
+        for path in sorted(folder.iterdir()):  # Hadoop refuses an entry "./", which an archive of the folder has
+            tar.add(path, path.name)
     spark.sparkContext.addArchive(f"{packed}#{name}")
     return Shipped(None, name)

@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from llmrec import columns as C
+from llmrec.cli import run_job
 from llmrec.errors import OutputError
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.tables import append_table
@@ -34,8 +35,8 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(lake: Path, page: Path, *args: str) -> int:
-    exit_code: int = report.main([*args, "--set", f"tables.location={lake}", f"report.path={page}"])
-    return exit_code
+    argv = [*args, "--set", f"tables.location={lake}", f"report.path={page}"]
+    return run_job("report", report.main, description="", needs_run_date=False, argv=argv)
 
 
 def test_report_writes_the_page_without_metrics_and_prints_a_summary(
