@@ -28,14 +28,14 @@ def run(job: str, folder: Path, *overrides: str, run_date: str = planted.RUN_DAT
 
 @pytest.fixture(scope="module")
 def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A night from raw files to published lists; the scoring by a real spark-submit, on executors of their own."""
+    """A night from raw files to published lists; the scoring by a real spark-submit, as on a user's machine."""
     folder = tmp_path_factory.mktemp("night")
     tiny.encoder_folder(folder / "encoder")
     planted.write_sources(folder)
     assert run("prepare", folder) == 0
     assert run("train", folder) == 0
     programs = Path(sys.executable).parent
-    command = [str(programs / "spark-submit"), "--master", "local-cluster[1,2,1024]", "jobs/score.py"]
+    command = [str(programs / "spark-submit"), "--master", "local[2]", "jobs/score.py"]
     arguments = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE]
     env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT, env=env, check=False)
@@ -126,24 +126,6 @@ def test_evaluate_finds_the_planted_taste_and_beats_popularity(
     assert rows["llmrec", "NDCG", 4]["value"] > rows["popularity", "NDCG", 4]["value"]
     assert rows["popularity", "NDCG p-value", 4]["value"] < 0.05
     assert rows["llmrec", "HR", 4]["users"] == planted.USERS
-
-
-def test_a_model_of_events_before_a_day_is_evaluated_on_those_after_it(spark: SparkSession, folder: Path) -> None:
-    by_time = [
-        "holdout.by=time",
-        "holdout.days=7",
-        f"model={folder}/by-time",
-        f"tables.names.metrics={folder}/by-time-metrics",
-    ]
-    assert run("train", folder, *by_time) == 0
-    manifest = json.loads((folder / "by-time" / "manifest.json").read_text())
-    assert manifest["events"]["last"] < "2026-01-18"
-    assert run("evaluate", folder, *by_time) == 0
-    measured = spark.read.format("delta").load(f"{folder}/by-time-metrics").filter("segment = 'all' and k = 4")
-    found = {(row["system"], row["metric"]): row for row in measured.collect()}
-    late = {user for user, _, _, at in planted.events() if at.date().isoformat() >= "2026-01-25"}
-    assert found["llmrec", "HR"]["users"] == len(late)
-    assert found["llmrec", "NDCG"]["value"] > found["popularity", "NDCG"]["value"]
 
 
 def broken(folder: Path, tmp_path: Path, change: str) -> list[str]:
