@@ -5,26 +5,23 @@ import numpy.typing as npt
 import torch
 
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorer import PairScorer
 from llmrec.nn.tokens import Pieces, Tokens
 
 _TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 262_144}
 
 
 @torch.inference_mode()
-def encode_texts(
-    scorer: PrefixScorer, tokens: Tokens, texts: list[str]
-) -> tuple[list[Pieces], npt.NDArray[np.float32]]:
+def encode_texts(scorer: PairScorer, tokens: Tokens, texts: list[str]) -> tuple[list[Pieces], npt.NDArray[np.float32]]:
     """Return the word pieces of each text and their vectors (len(texts), D), in the order of ``texts``."""
     pieces = tokens.item_pieces(texts)
-    device = scorer.head.weight.device
-    vectors = np.zeros((len(texts), scorer.backbone.shape.width), np.float32)
+    vectors = np.zeros((len(texts), scorer.width), np.float32)
     # Texts of like length together: attention pads within a batch.
     by_length = np.argsort([-len(p) for p in pieces], kind="stable")
     sizes = np.cumsum([len(pieces[place]) + 2 for place in by_length])
-    cuts = np.flatnonzero(np.diff(sizes // _TOKENS_AT_ONCE[device.type])) + 1
+    cuts = np.flatnonzero(np.diff(sizes // _TOKENS_AT_ONCE[scorer.device.type])) + 1
     for batch in np.split(by_length, cuts):
         if len(batch):
-            items = Ragged.of([tokens.item_sequence(pieces[place]) for place in batch], device)
+            items = Ragged.of([tokens.item_sequence(pieces[place]) for place in batch], scorer.device)
             vectors[batch] = scorer.item_vectors(scorer.encode_items(items)).float().cpu().numpy()
     return pieces, vectors

@@ -37,20 +37,34 @@ class Layout:
 
     def __init__(self, lengths: Tensor) -> None:
         self.lengths = lengths
-        starts = torch.cumsum(lengths, 0) - lengths
-        self.starts = starts
+        self.starts = torch.cumsum(lengths, 0) - lengths
         """(S,) flat index of each sequence's first token."""
-        self.sequence = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+
+    @cached_property
+    def sequence(self) -> Tensor:
         """(N,) sequence of each token."""
-        self.position = torch.arange(len(self.sequence), device=lengths.device) - starts[self.sequence]
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.lengths.device), self.lengths)
+
+    @cached_property
+    def position(self) -> Tensor:
         """(N,) place of each token in its sequence."""
-        longest = int(lengths.max()) if len(lengths) else 0
-        grid = torch.arange(longest, device=lengths.device)[None, :]
-        self.valid = grid < lengths[:, None]
+        return torch.arange(len(self.sequence), device=self.lengths.device) - self.starts[self.sequence]
+
+    @cached_property
+    def _places(self) -> Tensor:
+        longest = int(self.lengths.max()) if len(self.lengths) else 0
+        return torch.arange(longest, device=self.lengths.device)[None, :]
+
+    @cached_property
+    def valid(self) -> Tensor:
         """(S, T) True where the grid holds a token."""
-        padding = starts[:, None].clamp(max=max(len(self.sequence) - 1, 0))
-        self.grid = torch.where(self.valid, starts[:, None] + grid, padding)
+        return self._places < self.lengths[:, None]
+
+    @cached_property
+    def grid(self) -> Tensor:
         """(S, T) flat index of each place; padding points at some token, to be masked."""
+        padding = self.starts[:, None].clamp(max=max(int(self.lengths.sum()) - 1, 0))
+        return torch.where(self.valid, self.starts[:, None] + self._places, padding)
 
     def pad(self, flat: Tensor) -> Tensor:
         """(N, ...) -> (S, T, ...); padding holds copies of other tokens, to be masked."""

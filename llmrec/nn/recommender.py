@@ -15,9 +15,10 @@ from llmrec.domain.reasons import reason
 from llmrec.domain.users import Items, User
 from llmrec.nn.candidates import SOURCES, CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.engine import for_inference
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer, UserStates
+from llmrec.nn.scorer import PrefixScorer, ReadUsers
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 
@@ -60,13 +61,12 @@ class Recommender:
         fusion: Fusion | None,
     ) -> None:
         self.catalogue = catalogue
-        self.scorer = scorer.eval()
+        self._scorer = for_inference(scorer)
         self.tokens = tokens
         self.sizes = sizes
         self.fusion = fusion
-        self._device = next(scorer.parameters()).device
-        self._states = StateCache(scorer, tokens, catalogue)
-        self._vectors = torch.from_numpy(np.asarray(catalogue.vectors)).to(self._device)
+        self._states = StateCache(self._scorer, tokens, catalogue)
+        self._vectors = torch.from_numpy(np.asarray(catalogue.vectors)).to(self._scorer.device)
 
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
@@ -86,7 +86,7 @@ class Recommender:
 
     @torch.inference_mode()
     def _score_batch(self, users: Sequence[User]) -> list[Scored]:
-        states = self.scorer.encode_users(Ragged.of(self._user_sequences(users), self._device))
+        states = self._scorer.encode_users(Ragged.of(self._user_sequences(users), self._scorer.device))
         similarity = (states.vectors @ self._vectors.T).float().cpu().numpy()
         proposals = [
             propose(user, self.catalogue, self.sizes, row) for user, row in zip(users, similarity, strict=True)
@@ -107,20 +107,20 @@ class Recommender:
             for user, profile in zip(users, profiles, strict=True)
         ]
 
-    def _pair_logits(self, states: UserStates, user: npt.NDArray[np.int64], item: Items) -> Floats:
+    def _pair_logits(self, states: ReadUsers, user: npt.NDArray[np.int64], item: Items) -> Floats:
         if not len(item):
             return np.zeros(0, np.float32)
         distinct, place = np.unique(item, return_inverse=True)
         items = self._states.states(distinct)
         tokens = np.cumsum(items.layout.lengths.cpu().numpy()[place])
-        cuts = np.flatnonzero(np.diff(tokens // _TOKENS_AT_ONCE[self._device.type])) + 1
+        cuts = np.flatnonzero(np.diff(tokens // _TOKENS_AT_ONCE[self._scorer.device.type])) + 1
         logits = []
         for chunk in np.split(np.arange(len(item)), cuts):
             first, last = user[chunk[0]], user[chunk[-1]]
             part = states.of_users(int(first), int(last) + 1)
-            users_of_chunk = torch.from_numpy(user[chunk] - first).to(self._device)
-            items_of_chunk = torch.from_numpy(place[chunk]).to(self._device)
-            logits.append(self.scorer.pair_logits(part, items, users_of_chunk, items_of_chunk).float().cpu().numpy())
+            users_of_chunk = torch.from_numpy(user[chunk] - first).to(self._scorer.device)
+            items_of_chunk = torch.from_numpy(place[chunk]).to(self._scorer.device)
+            logits.append(self._scorer.pair_logits(part, items, users_of_chunk, items_of_chunk).float().cpu().numpy())
         return np.concatenate(logits)
 
     def _features(self, user: User, proposals: Proposals, dense: Floats, logit: Floats) -> Floats:

@@ -10,6 +10,7 @@ The same encoder gives the vectors of dense retrieval: the mean of the last stat
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,41 @@ class ItemStates:
     layout: Layout
 
 
+class ReadUsers(Protocol):
+    """B users read; what else there is to them, their scorer knows."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """(B, D) of unit length."""
+
+    def of_users(self, first: int, last: int) -> "ReadUsers":
+        """Return users ``first`` to ``last`` (excluded) alone."""
+
+
+class PairScorer(Protocol):
+    """Reads users and items and scores pairs of them; see `PrefixScorer` for what each method does."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    def width(self) -> int:
+        """Width of states and vectors."""
+
+    def encode_users(self, users: Ragged) -> Any:
+        """Read B user texts once; gives `ReadUsers`."""
+
+    def encode_items(self, items: Ragged) -> ItemStates:
+        """Do the part of S item texts that no user changes."""
+
+    def item_vectors(self, items: ItemStates) -> Tensor:
+        """(S, D) of unit length."""
+
+    def pair_logits(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """One logit per pair, (P,)."""
+
+
 class PrefixScorer(nn.Module):
     """Scores (user, candidate) pairs and gives user and item vectors.
 
@@ -74,6 +110,16 @@ class PrefixScorer(nn.Module):
         self.head = nn.Linear(backbone.shape.width, 1)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head.weight.device
+
+    @property
+    def width(self) -> int:
+        """Width of states and vectors."""
+        return self.backbone.shape.width
 
     def encode_users(self, users: Ragged) -> UserStates:
         """Read B user texts once."""

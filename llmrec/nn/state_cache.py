@@ -6,7 +6,7 @@ from torch import Tensor
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.ragged import Layout, Ragged
-from llmrec.nn.scorer import ItemStates, PrefixScorer
+from llmrec.nn.scorer import ItemStates, PairScorer
 from llmrec.nn.tokens import Tokens
 
 _ITEMS_AT_ONCE = 256
@@ -17,11 +17,10 @@ _BYTES = 1 << 30
 class StateCache:
     """Gives the lower states of items; right as long as the weights of the lower layers do not change."""
 
-    def __init__(self, scorer: PrefixScorer, tokens: Tokens, catalogue: Catalogue) -> None:
+    def __init__(self, scorer: PairScorer, tokens: Tokens, catalogue: Catalogue) -> None:
         self._scorer, self._tokens, self._catalogue = scorer, tokens, catalogue
-        self._device = scorer.head.weight.device
         self._kept: dict[int, Tensor] = {}
-        self._most = _BYTES // (4 * scorer.backbone.shape.width * tokens.limits.max_item_tokens)
+        self._most = _BYTES // (4 * scorer.width * tokens.limits.max_item_tokens)
 
     @torch.no_grad()
     def states(self, items: Items) -> ItemStates:
@@ -34,8 +33,9 @@ class StateCache:
         for start in range(0, len(new), _ITEMS_AT_ONCE):
             part = new[start : start + _ITEMS_AT_ONCE]
             sequences = [self._tokens.item_sequence(self._catalogue.pieces(item)) for item in part]
-            encoded = self._scorer.encode_items(Ragged.of(sequences, self._device))
+            encoded = self._scorer.encode_items(Ragged.of(sequences, self._scorer.device))
             own = encoded.states.split(encoded.layout.lengths.tolist())
             self._kept.update(zip(part, (states.clone() for states in own), strict=True))
         found = [self._kept[item] for item in wanted]
-        return ItemStates(torch.cat(found), Layout(torch.tensor([len(own) for own in found], device=self._device)))
+        lengths = torch.tensor([len(own) for own in found], device=self._scorer.device)
+        return ItemStates(torch.cat(found), Layout(lengths))

@@ -173,7 +173,7 @@ class _Learner:
 
     def _loss(self, examples: Sequence[Example]) -> Tensor:
         """Add the listwise loss of the pair scorer and the in-batch loss of the vectors."""
-        device = self._scorer.head.weight.device
+        device = self._scorer.device
         lists = [np.concatenate([e.positives, self._sampler.draw(e, self._negatives)]) for e in examples]
         distinct, place = np.unique(np.concatenate(lists), return_inverse=True)
         items = self._item_states(distinct)
@@ -200,7 +200,7 @@ class _Learner:
         if self._frozen is not None:
             return self._frozen.states(items)
         sequences = [self._tokens.item_sequence(self._catalogue.pieces(item)) for item in items]
-        return self._scorer.encode_items(Ragged.of(sequences, self._scorer.head.weight.device))
+        return self._scorer.encode_items(Ragged.of(sequences, self._scorer.device))
 
     def _user_sequences(self, examples: Sequence[Example]) -> list[Pieces]:
         profiles = self._tokens.pieces([e.user.text for e in examples], self._tokens.limits.max_user_tokens)

@@ -17,6 +17,7 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.encoding import encode_texts
+from llmrec.nn.engine import for_inference
 from llmrec.nn.judging import judge_user
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import PrefixScorer
@@ -48,8 +49,9 @@ def encode_items(texts: DataFrame, model: Shipped, encoder_version: str) -> Data
 
     def encode(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         scorer, tokens = _encoder(model)
+        engine = for_inference(scorer)
         for batch in batches:
-            pieces, vectors = encode_texts(scorer, tokens, batch[C.TEXT].tolist())
+            pieces, vectors = encode_texts(engine, tokens, batch[C.TEXT].tolist())
             yield pd.DataFrame(
                 {
                     C.MODEL_VERSION: encoder_version,

@@ -1,0 +1,146 @@
+"""Attention without padding and without a maximum: what nn.engine adds up.
+
+Sequences are laid end to end in the order of their lengths, so those of equal length form a dense block. Softmax is
+exp(logit) over its sum; over two kinds of keys it is the sum of two such sums. Where one leaves the range of float32,
+all are taken again in doubles.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# Shape letters: S sequences, N tokens, H heads, E head width, D = H * E; C sequences of L tokens each.
+
+_SMALLEST, _LARGEST = 1e-30, 1e30
+"""Between these a sum of exp(logit) in float32 is trusted."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring sequences of equal length."""
+
+    first: int
+    """Place of the first one's first token."""
+    count: int
+    length: int
+
+    @property
+    def tokens(self) -> slice:
+        """Where their tokens stand."""
+        return slice(self.first, self.first + self.count * self.length)
+
+
+class ByLength:
+    """S sequences laid end to end, shortest first; equal ones keep their order."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.order = torch.argsort(lengths, stable=True)
+        """(S,) the sequence at each place."""
+        self.lengths = lengths[self.order]
+        """(S,)."""
+        present, counts = torch.unique_consecutive(self.lengths, return_counts=True)
+        firsts = torch.cumsum(present * counts, 0) - present * counts
+        self.runs = [Run(*values) for values in torch.stack([firsts, counts, present], 1).tolist()]
+
+    def tokens(self, starts: Tensor) -> Tensor:
+        """(N,) for each token its place in a layout in which sequence s begins at ``starts[s]``."""
+        own_starts = torch.cumsum(self.lengths, 0) - self.lengths
+        shifts = torch.repeat_interleave(starts[self.order] - own_starts, self.lengths)
+        return torch.arange(len(shifts)) + shifts
+
+
+class Part(Protocol):
+    """Some of the keys that queries attend to."""
+
+    def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Return sums over keys of exp(logit) * value, (N, H, E), and of exp(logit), (N, H), for queries (N, H, E)."""
+
+
+def softmax(query: Tensor, parts: Sequence[Part]) -> Tensor:
+    """Attend to all keys of ``parts``: queries (N, H, E) give values (N, D)."""
+    values, weights = _add_up(query, parts)
+    if not _in_range(weights):
+        values, weights = _add_up(query.double(), parts)
+        if not _in_range(weights):
+            raise FloatingPointError("attention is not finite: the weights are not those of a trained encoder")
+    return (values / weights[..., None]).to(query.dtype).flatten(1)
+
+
+def _add_up(query: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    values, weights = parts[0].sums(query)
+    for part in parts[1:]:
+        more_values, more_weights = part.sums(query)
+        values, weights = values.add_(more_values), weights.add_(more_weights)
+    return values, weights
+
+
+def _in_range(weights: Tensor) -> bool:
+    lowest, highest = weights.aminmax() if weights.numel() else (1.0, 1.0)
+    return bool(lowest > _SMALLEST and highest < _LARGEST) or bool(
+        weights.dtype == torch.float64 and lowest > 0 and highest < torch.inf
+    )
+
+
+class Own:
+    """Each sequence attends to its own keys: per run, keys and values (C, H, L, E)."""
+
+    def __init__(self, asking: Sequence[Run], keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        self._asking, self._keys, self._values = asking, keys, values
+
+    def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Part`."""
+        values, weights = (
+            torch.empty_like(query, memory_format=torch.contiguous_format),
+            query.new_empty(query.shape[:2]),
+        )
+        for run, key, value in zip(self._asking, self._keys, self._values, strict=True):
+            asked = query[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2)
+            weight = torch.matmul(asked, key.to(query.dtype).transpose(2, 3)).exp_()  # (C, H, l, L)
+            values[run.tokens].unflatten(0, (run.count, run.length)).copy_(
+                (weight @ value.to(query.dtype)).transpose(1, 2)
+            )
+            weights[run.tokens].unflatten(0, (run.count, run.length)).copy_(weight.sum(-1).transpose(1, 2))
+        return values, weights
+
+
+class Grouped:
+    """N tokens put together by the user they belong to, and back."""
+
+    def __init__(self, owner: Tensor, users: int) -> None:
+        self.there = torch.argsort(owner, stable=True)
+        self.back = torch.argsort(self.there)
+        ends = torch.cumsum(torch.bincount(owner, minlength=users), 0).tolist()
+        self.spans = [slice(first, last) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+class Shared:
+    """All tokens of a user attend to the same keys: per user, keys and values (H, L, E)."""
+
+    def __init__(self, grouped: Grouped, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        self._grouped, self._keys, self._values = grouped, keys, values
+
+    def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Part`."""
+        query = query.index_select(0, self._grouped.there)
+        values, weights = torch.empty_like(query), query.new_empty(query.shape[:2])
+        for span, key, value in zip(self._grouped.spans, self._keys, self._values, strict=True):
+            weight = torch.bmm(query[span].transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
+            values[span].copy_(torch.bmm(weight, value.to(query.dtype)).transpose(0, 1))
+            weights[span].copy_(weight.sum(-1).T)
+        return values.index_select(0, self._grouped.back), weights.index_select(0, self._grouped.back)
+
+
+def by_run(flat: Tensor, runs: Sequence[Run]) -> list[Tensor]:
+    """(N, H, E) -> per run (C, H, L, E)."""
+    return [flat[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2).contiguous() for run in runs]
+
+
+def first_tokens(runs: Sequence[Run]) -> list[Run]:
+    """The runs of the sequences' first tokens alone."""
+    ends = [0]
+    for run in runs:
+        ends.append(ends[-1] + run.count)
+    return [Run(first, run.count, 1) for first, run in zip(ends, runs, strict=False)]

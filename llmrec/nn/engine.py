@@ -1,0 +1,173 @@
+"""The scorer made fast for inference on a processor: the same scores as nn.scorer, which it is tested against.
+
+Attention is that of nn.attention; linear layers are packed once (nn.linear), those with the same input in one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from llmrec.nn.attention import ByLength, Grouped, Own, Shared, by_run, first_tokens, softmax
+from llmrec.nn.backbone import Block
+from llmrec.nn.linear import pack
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, PairScorer, PrefixScorer
+
+# Shape letters: B users, P pairs, S sequences, N tokens, L tokens of one sequence, H heads, E head width, D = H * E.
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """One user read: keys and values of every upper block, each (H, L, E)."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """B users read."""
+
+    users: Sequence[Prefix]
+    vectors: Tensor
+    """(B, D) of unit length."""
+
+    def of_users(self, first: int, last: int) -> "Prefixes":
+        """Return users ``first`` to ``last`` (excluded) alone."""
+        return Prefixes(self.users[first:last], self.vectors[first:last])
+
+    def shared(self, grouped: Grouped, depth: int) -> Shared:
+        """What candidates attend to in the upper block ``depth``."""
+        return Shared(grouped, [user.keys[depth] for user in self.users], [user.values[depth] for user in self.users])
+
+
+def for_inference(scorer: PrefixScorer) -> PairScorer:
+    """Return what scores like ``scorer`` as it is now, and fastest where it is."""
+    return Engine(scorer.eval()) if scorer.device.type == "cpu" else scorer.eval()
+
+
+class Engine:
+    """Scores (user, candidate) pairs and gives user and item vectors, as `PrefixScorer` does, on the CPU."""
+
+    def __init__(self, scorer: PrefixScorer) -> None:
+        shape = scorer.backbone.shape
+        self._scorer = scorer
+        self.device, self.width = scorer.device, scorer.width
+        self._blocks = [_PackedBlock(block, shape.heads, shape.activation) for block in scorer.backbone.stack]
+        self._cached = scorer.cached_layers
+
+    def encode_users(self, users: Ragged) -> Prefixes:
+        """Read B user texts once."""
+        order, states = self._embed(users, USER_SIDE)
+        kept: list[tuple[list[Tensor], list[Tensor]]] = []
+        for depth, block in enumerate(self._blocks):
+            query, key, value = block.query_key_value(states)
+            keys, values = by_run(key, order.runs), by_run(value, order.runs)
+            if depth >= self._cached:
+                kept.append(([one for run in keys for one in run], [one for run in values for one in run]))
+            states = block.finish(states, softmax(query, [Own(order.runs, keys, values)]))
+        place = torch.argsort(order.order).tolist()
+        prefixes = [Prefix([keys[at] for keys, _ in kept], [values[at] for _, values in kept]) for at in place]
+        return Prefixes(prefixes, _mean_vectors(states, order))
+
+    def encode_items(self, items: Ragged) -> ItemStates:
+        """Run S item texts through the lower blocks, which do not depend on the user."""
+        order, states = self._embed(items, ITEM_SIDE)
+        states = self._own_blocks(states, order, self._blocks[: self._cached])
+        back = torch.argsort(order.tokens(items.layout.starts))
+        return ItemStates(states.index_select(0, back), items.layout)
+
+    def item_vectors(self, items: ItemStates) -> Tensor:
+        """Finish S items alone, for dense retrieval: (S, D) of unit length."""
+        order = ByLength(items.layout.lengths)
+        states = items.states.index_select(0, order.tokens(items.layout.starts))
+        return _mean_vectors(self._own_blocks(states, order, self._blocks[self._cached :]), order)
+
+    def pair_logits(self, users: Prefixes, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """Return one logit per pair, (P,); higher is better, not a probability.
+
+        Args:
+            users: B users read.
+            items: states of S items.
+            user: (P,) index into users, ascending.
+            item: (P,) index into items.
+        """
+        order = ByLength(items.layout.lengths[item])
+        states = items.states.index_select(0, order.tokens(items.layout.starts[item]))
+        owner = user[order.order]
+        grouped = Grouped(torch.repeat_interleave(owner, order.lengths), len(users.users))
+        for depth, block in enumerate(self._blocks[self._cached : -1]):
+            query, key, value = block.query_key_value(states)
+            own = Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
+            states = block.finish(states, softmax(query, [own, users.shared(grouped, depth)]))
+        # Only the first token of each candidate is read, so the last block computes nothing else.
+        block, depth = self._blocks[-1], len(self._blocks) - 1 - self._cached
+        first = states.index_select(0, torch.cumsum(order.lengths, 0) - order.lengths)
+        key, value = block.key_value(states)
+        own = Own(first_tokens(order.runs), by_run(key, order.runs), by_run(value, order.runs))
+        by_user = users.shared(Grouped(owner, len(users.users)), depth)
+        finished = block.finish(first, softmax(block.query(first), [own, by_user]))
+        head = self._scorer.head
+        logits = functional.linear(finished, head.weight, head.bias)[:, 0]
+        return torch.empty_like(logits).index_copy_(0, order.order, logits)
+
+    def _embed(self, texts: Ragged, side: int) -> tuple[ByLength, Tensor]:
+        order = ByLength(texts.lengths)
+        starts = torch.cumsum(texts.lengths, 0) - texts.lengths
+        places = order.tokens(starts)
+        positions = places - torch.repeat_interleave(starts[order.order], order.lengths)
+        return order, self._scorer.backbone.embed(texts.ids[places], positions, side)
+
+    def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence["_PackedBlock"]) -> Tensor:
+        for block in blocks:
+            query, key, value = block.query_key_value(states)
+            own = Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
+            states = block.finish(states, softmax(query, [own]))
+        return states
+
+
+class _PackedBlock:
+    """A transformer block with packed weights; queries come out scaled."""
+
+    def __init__(self, block: Block, heads: int, activation: str) -> None:
+        self._block, self._heads = block, heads
+        width = block.query.weight.shape[1]
+        scale = (width // heads) ** -0.5
+        weights = [block.query.weight * scale, block.key.weight, block.value.weight]
+        biases = [block.query.bias * scale, block.key.bias, block.value.bias]
+        self._query = pack(weights[0], biases[0])
+        self._key_value = pack(torch.cat(weights[1:]), torch.cat(biases[1:]))
+        self._all = pack(torch.cat(weights), torch.cat(biases))
+        self._output = pack(block.output.weight, block.output.bias)
+        self._up = pack(block.up.weight, block.up.bias, activation)
+        self._down = pack(block.down.weight, block.down.bias)
+
+    def query(self, states: Tensor) -> Tensor:
+        """(N, D) -> (N, H, E)."""
+        return self._split(self._query(states), 1)[0]
+
+    def key_value(self, states: Tensor) -> Sequence[Tensor]:
+        """(N, D) -> two of (N, H, E)."""
+        return self._split(self._key_value(states), 2)
+
+    def query_key_value(self, states: Tensor) -> Sequence[Tensor]:
+        """(N, D) -> three of (N, H, E)."""
+        return self._split(self._all(states), 3)
+
+    def finish(self, states: Tensor, attended: Tensor) -> Tensor:
+        """States and attended values, both (N, D), give the next states (N, D)."""
+        states = self._block.attention_norm(self._output(attended).add_(states))
+        finished: Tensor = self._block.output_norm(self._down(self._up(states)).add_(states))
+        return finished
+
+    def _split(self, flat: Tensor, parts: int) -> Sequence[Tensor]:
+        return flat.view(len(flat), parts, self._heads, -1).unbind(1)
+
+
+def _mean_vectors(states: Tensor, order: ByLength) -> Tensor:
+    means = [states[run.tokens].unflatten(0, (run.count, run.length)).mean(1) for run in order.runs]
+    vectors = functional.normalize(torch.cat(means).float(), dim=-1)
+    return torch.empty_like(vectors).index_copy_(0, order.order, vectors)

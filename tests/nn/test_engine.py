@@ -1,0 +1,89 @@
+"""The inference engine against the scorer it stands for."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec.nn.engine import Engine, for_inference
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import PrefixScorer
+from tests import tiny
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+
+
+def texts(sizes: list[int], seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(2, 20, size).astype(np.int32) for size in sizes]
+
+
+def sharpened(scorer: PrefixScorer, factor: float) -> PrefixScorer:
+    """The same scorer with attention logits ``factor`` times as large."""
+    with torch.no_grad():
+        for block in scorer.backbone.stack:
+            block.query.weight.mul_(factor)
+            block.query.bias.mul_(factor)
+    return scorer
+
+
+@settings(max_examples=40, deadline=None)
+@given(users=lengths, items=lengths, cached=st.integers(0, 2), data=st.data())
+@torch.inference_mode()
+def test_the_engine_scores_like_the_scorer(
+    users: list[int], items: list[int], cached: int, data: st.DataObject
+) -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=cached).eval()
+    engine = Engine(scorer)
+    some_pairs = st.lists(st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(items) - 1)), max_size=15)
+    pairs = np.array(sorted(data.draw(some_pairs)), dtype=np.int64).reshape(-1, 2)
+    user, item = torch.from_numpy(pairs[:, 0].copy()), torch.from_numpy(pairs[:, 1].copy())
+    read, shown = Ragged.of(texts(users, seed=1)), Ragged.of(texts(items, seed=2))
+    theirs, ours = scorer.encode_items(shown), engine.encode_items(shown)
+    torch.testing.assert_close(ours.states, theirs.states, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(engine.item_vectors(ours), scorer.item_vectors(theirs), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        engine.encode_users(read).vectors, scorer.encode_users(read).vectors, atol=1e-5, rtol=1e-5
+    )
+    if len(pairs):
+        expected = scorer.pair_logits(scorer.encode_users(read), theirs, user, item)
+        logits = engine.pair_logits(engine.encode_users(read), ours, user, item)
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_score_hardly_depends_on_the_batch_it_was_in() -> None:
+    engine = for_inference(tiny.scorer())
+    read, shown = texts([30, 4, 17], seed=3), texts([5, 9, 2, 9, 1], seed=4)
+    user = torch.tensor([0, 0, 0, 0, 1, 2, 2])
+    item = torch.tensor([0, 1, 2, 1, 4, 3, 0])
+    items = engine.encode_items(Ragged.of(shown))
+    together = engine.pair_logits(engine.encode_users(Ragged.of(read)), items, user, item)
+    for u, i, logit in zip(user, item, together, strict=True):
+        alone = engine.pair_logits(
+            engine.encode_users(Ragged.of([read[u]])),
+            engine.encode_items(Ragged.of([shown[i]])),
+            torch.tensor([0]),
+            torch.tensor([0]),
+        )
+        assert abs(float(alone[0] - logit)) < 1e-6
+    assert together[1] == pytest.approx(float(together[3]), abs=1e-6)  # the same candidate twice
+
+
+@torch.inference_mode()
+def test_attention_sharper_than_floats_can_hold_is_exact_all_the_same() -> None:
+    scorer = sharpened(PrefixScorer(tiny.backbone(), cached_layers=1).eval(), 60)
+    read, shown = Ragged.of(texts([9, 6], seed=5)), Ragged.of(texts([4, 7], seed=6))
+    user, item = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    engine = Engine(scorer)
+    logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_weights_that_no_training_gives_are_refused() -> None:
+    engine = Engine(sharpened(PrefixScorer(tiny.backbone(), cached_layers=1).eval(), torch.inf))
+    with pytest.raises(FloatingPointError, match="attention is not finite"):
+        engine.encode_users(Ragged.of(texts([5], seed=7)))
