@@ -11,7 +11,9 @@ RUN_DATE := 1998-04-23
 JOB = source $(ENV)/java.env && spark-submit --driver-memory 4g jobs/$(1).py --config conf/demo.yaml --run-date $(RUN_DATE)
 SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
 
-.PHONY: help install demo test test-fast format lint types check lock clean
+BENCH_ENV := .venv-bench
+
+.PHONY: help install demo bench-env test test-fast format lint types check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,6 +54,16 @@ demo: demo/trained  ## prepare, train, score, evaluate and report on MovieLens 1
 	@$(call JOB,evaluate)
 	@$(call JOB,report)
 
+bench-env: $(BENCH_ENV)/ready demo/data  ## set up the environment of the benchmarks: peers and their pins
+
+$(BENCH_ENV)/ready: $(READY) requirements/bench.lock
+	@[ -x $(BENCH_ENV)/bin/python ] || $(BIN)/python -m venv $(BENCH_ENV)
+	@echo "installing the peers ..."
+	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/bench.lock
+	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@source $(ENV)/java.env && $(BENCH_ENV)/bin/python tools/set_up_spark.py
+	@touch $@
+
 test: $(READY)  ## run all tests
 	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -78,6 +90,9 @@ lock: $(READY)  ## write the lock files anew
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		pyproject.toml -o requirements/environment.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+		requirements/bench.in -o requirements/bench.lock
 
 clean:  ## remove the demo's tables, model and report; the environment and the downloads stay
 	@rm -rf demo/lake demo/work demo/model demo/report.html demo/prepared demo/trained

@@ -16,7 +16,7 @@ from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import resolve_model
 from llmrec.pipelines.evaluate import BASELINES, Metric, measure, require_unseen_holdout
-from llmrec.pipelines.night import build_catalogue, candidate_sizes, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.training import counted_until, split
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import SCHEMAS
@@ -25,7 +25,7 @@ from llmrec.spark.splits import PART, TEST
 from llmrec.spark.tables import append_table
 from llmrec.spark.users import add_targets, in_tasks, sample_users
 from llmrec.spark.vector_cache import ensure_vectors
-from llmrec.spark.workers import NightParts, judge
+from llmrec.spark.workers import judge
 
 
 def main(run: Run) -> None:
@@ -50,14 +50,11 @@ def main(run: Run) -> None:
         until = counted_until(run.day, TEST, config)
         catalogue = build_catalogue(night, past, rows, vectors, config, work / "catalogue", until)
     with run.stage("scores") as stage:
-        night_parts = NightParts(
-            shipped,
-            ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
-            candidate_sizes(config),
-        )
+        shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
+        ready = night_parts(shipped, shelves, config)
         tasks = config.score.partitions
         with spark_progress(spark, "scoring held-out users", tasks):
-            judged = judge(in_tasks(judges, tasks), night_parts, max(config.evaluate.k)).toPandas()
+            judged = judge(in_tasks(judges, tasks), ready, max(config.evaluate.k)).toPandas()
         stage.counts = {"users": len(judged)}
     with run.stage("metrics") as stage:
         metrics = measure(judged, catalogue, model.manifest["metrics"]["importance"], config)

@@ -8,14 +8,13 @@ import sys
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import resolve_model
-from llmrec.pipelines.night import build_catalogue, candidate_sizes, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.score import check_lists, published_rows, require_users
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.tables import create_table, replace_date
 from llmrec.spark.vector_cache import ensure_vectors
-from llmrec.spark.workers import NightParts
 
 
 def main(run: Run) -> None:
@@ -43,11 +42,8 @@ def main(run: Run) -> None:
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
     with run.stage("scores") as stage:
-        parts = NightParts(
-            shipped,
-            ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work),
-            candidate_sizes(config),
-        )
+        shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
+        parts = night_parts(shipped, shelves, config)
         scored = published_rows(
             users, parts, top_n=config.score.top_n, partitions=config.score.partitions, run_date=run.day,
             scene=config.score.scene, model_version=model.version, run_id=run.run_id,

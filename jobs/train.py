@@ -23,14 +23,13 @@ from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorer import PrefixScorer
 from llmrec.nn.tokens import TextLimits
-from llmrec.pipelines.night import build_catalogue, candidate_sizes, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.training import counted_until, origin, require_fitting, split, train_fusion, train_scorer
 from llmrec.progress import spark_progress, training_bar
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.splits import PART, TRAIN, VALIDATION
 from llmrec.spark.users import add_targets
 from llmrec.spark.vector_cache import ensure_vectors
-from llmrec.spark.workers import NightParts
 
 
 def main(run: Run) -> None:
@@ -73,7 +72,7 @@ def main(run: Run) -> None:
         build_catalogue(night, learning, rows, vectors, config, work / "after", until)
         catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
         with spark_progress(spark, "scoring validation users", config.score.partitions):
-            fusion, fitted = train_fusion(judges, NightParts(model, catalogue, candidate_sizes(config)), config)
+            fusion, fitted = train_fusion(judges, night_parts(model, catalogue, config), config)
         stage.counts = {"encoded": encoded["encoded"], "pairs": int(fitted["pairs"])}
     with run.stage("model") as stage:
         metrics = {

@@ -176,6 +176,8 @@ class Score(Settings):
     """Written to the column scene."""
     partitions: PositiveInt = 16
     """Tasks of the scoring stage; at least a few per core, so that progress shows."""
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """What BERT multiplies on a CPU; auto: bfloat16 where there is hardware for it, else float32. int8 costs quality."""
 
 
 class Evaluate(Settings):

@@ -92,17 +92,11 @@ class Own:
 
     def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """See `Part`."""
-        values, weights = (
-            torch.empty_like(query, memory_format=torch.contiguous_format),
-            query.new_empty(query.shape[:2]),
-        )
+        values, weights = _buffers(query)
         for run, key, value in zip(self._asking, self._keys, self._values, strict=True):
-            asked = query[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2)
-            weight = torch.matmul(asked, key.to(query.dtype).transpose(2, 3)).exp_()  # (C, H, l, L)
-            values[run.tokens].unflatten(0, (run.count, run.length)).copy_(
-                (weight @ value.to(query.dtype)).transpose(1, 2)
-            )
-            weights[run.tokens].unflatten(0, (run.count, run.length)).copy_(weight.sum(-1).transpose(1, 2))
+            weight = (_block(query, run) @ key.to(query.dtype).transpose(2, 3)).exp_()  # (C, H, asking, L)
+            _block(values, run).copy_(weight @ value.to(query.dtype))
+            _block(weights, run).copy_(weight.sum(-1, dtype=weights.dtype))
         return values, weights
 
 
@@ -125,7 +119,7 @@ class Shared:
     def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """See `Part`."""
         query = query.index_select(0, self._grouped.there)
-        values, weights = torch.empty_like(query), query.new_empty(query.shape[:2])
+        values, weights = _buffers(query)
         for span, key, value in zip(self._grouped.spans, self._keys, self._values, strict=True):
             weight = torch.bmm(query[span].transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
             values[span].copy_(torch.bmm(weight, value.to(query.dtype)).transpose(0, 1))
@@ -135,7 +129,7 @@ class Shared:
 
 def by_run(flat: Tensor, runs: Sequence[Run]) -> list[Tensor]:
     """(N, H, E) -> per run (C, H, L, E)."""
-    return [flat[run.tokens].unflatten(0, (run.count, run.length)).transpose(1, 2).contiguous() for run in runs]
+    return [_block(flat, run).contiguous() for run in runs]
 
 
 def first_tokens(runs: Sequence[Run]) -> list[Run]:
@@ -144,3 +138,15 @@ def first_tokens(runs: Sequence[Run]) -> list[Run]:
     for run in runs:
         ends.append(ends[-1] + run.count)
     return [Run(first, run.count, 1) for first, run in zip(ends, runs, strict=False)]
+
+
+def _block(flat: Tensor, run: Run) -> Tensor:
+    """(N, H, ...) -> (C, H, L, ...), a view."""
+    whole: Tensor = flat[run.tokens].unflatten(0, (run.count, run.length))
+    return whole.transpose(1, 2)
+
+
+def _buffers(query: Tensor) -> tuple[Tensor, Tensor]:
+    """Room for sums of values (N, H, E) and of weights (N, H); weights are never summed in less than float32."""
+    values = torch.empty_like(query, memory_format=torch.contiguous_format)
+    return values, query.new_empty(query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32))

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from llmrec.nn.attention import ByLength, Grouped, Own, Shared, by_run, first_tokens, softmax
 from llmrec.nn.backbone import Block
-from llmrec.nn.linear import pack
+from llmrec.nn.linear import Precision, best_float, pack
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, PairScorer, PrefixScorer
 
@@ -44,19 +44,25 @@ class Prefixes:
         return Shared(grouped, [user.keys[depth] for user in self.users], [user.values[depth] for user in self.users])
 
 
-def for_inference(scorer: PrefixScorer) -> PairScorer:
-    """Return what scores like ``scorer`` as it is now, and fastest where it is."""
-    return Engine(scorer.eval()) if scorer.device.type == "cpu" else scorer.eval()
+def for_inference(scorer: PrefixScorer, precision: Precision | None = None) -> PairScorer:
+    """Return what scores like ``scorer`` as it is now, and fastest where it is.
+
+    ``precision`` None takes the best floats of the processor.
+    """
+    scorer = scorer.eval()
+    return Engine(scorer, precision or best_float()) if scorer.device.type == "cpu" else scorer
 
 
 class Engine:
     """Scores (user, candidate) pairs and gives user and item vectors, as `PrefixScorer` does, on the CPU."""
 
-    def __init__(self, scorer: PrefixScorer) -> None:
+    def __init__(self, scorer: PrefixScorer, precision: Precision) -> None:
         shape = scorer.backbone.shape
-        self._scorer = scorer
+        self._scorer, self._precision = scorer, precision
         self.device, self.width = scorer.device, scorer.width
-        self._blocks = [_PackedBlock(block, shape.heads, shape.activation) for block in scorer.backbone.stack]
+        self._blocks = [
+            _PackedBlock(block, shape.heads, shape.activation, precision) for block in scorer.backbone.stack
+        ]
         self._cached = scorer.cached_layers
 
     def encode_users(self, users: Ragged) -> Prefixes:
@@ -111,7 +117,7 @@ class Engine:
         by_user = users.shared(Grouped(owner, len(users.users)), depth)
         finished = block.finish(first, softmax(block.query(first), [own, by_user]))
         head = self._scorer.head
-        logits = functional.linear(finished, head.weight, head.bias)[:, 0]
+        logits = functional.linear(finished.float(), head.weight, head.bias)[:, 0]
         return torch.empty_like(logits).index_copy_(0, order.order, logits)
 
     def _embed(self, texts: Ragged, side: int) -> tuple[ByLength, Tensor]:
@@ -119,7 +125,7 @@ class Engine:
         starts = torch.cumsum(texts.lengths, 0) - texts.lengths
         places = order.tokens(starts)
         positions = places - torch.repeat_interleave(starts[order.order], order.lengths)
-        return order, self._scorer.backbone.embed(texts.ids[places], positions, side)
+        return order, self._scorer.backbone.embed(texts.ids[places], positions, side).to(self._precision.states)
 
     def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence["_PackedBlock"]) -> Tensor:
         for block in blocks:
@@ -132,18 +138,18 @@ class Engine:
 class _PackedBlock:
     """A transformer block with packed weights; queries come out scaled."""
 
-    def __init__(self, block: Block, heads: int, activation: str) -> None:
+    def __init__(self, block: Block, heads: int, activation: str, precision: Precision) -> None:
         self._block, self._heads = block, heads
         width = block.query.weight.shape[1]
         scale = (width // heads) ** -0.5
         weights = [block.query.weight * scale, block.key.weight, block.value.weight]
         biases = [block.query.bias * scale, block.key.bias, block.value.bias]
-        self._query = pack(weights[0], biases[0])
-        self._key_value = pack(torch.cat(weights[1:]), torch.cat(biases[1:]))
-        self._all = pack(torch.cat(weights), torch.cat(biases))
-        self._output = pack(block.output.weight, block.output.bias)
-        self._up = pack(block.up.weight, block.up.bias, activation)
-        self._down = pack(block.down.weight, block.down.bias)
+        self._query = pack(weights[0], biases[0], precision)
+        self._key_value = pack(torch.cat(weights[1:]), torch.cat(biases[1:]), precision)
+        self._all = pack(torch.cat(weights), torch.cat(biases), precision)
+        self._output = pack(block.output.weight, block.output.bias, precision)
+        self._up = pack(block.up.weight, block.up.bias, precision, activation)
+        self._down = pack(block.down.weight, block.down.bias, precision)
 
     def query(self, states: Tensor) -> Tensor:
         """(N, D) -> (N, H, E)."""

@@ -1,6 +1,7 @@
 """Linear layers for inference, their weights packed once for the processor at hand."""
 
 from collections.abc import Callable
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -20,15 +21,39 @@ _FUSED = {
 """Activations as oneDNN names them: the operation and its variant."""
 
 
-def pack(weight: Tensor, bias: Tensor, activation: str | None = None) -> Linear:
+class Precision(str, Enum):
+    """The numbers that linear layers multiply."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+    """Weights rounded per output, inputs per batch; states stay float32. Fast where there is AVX512-VNNI or AMX."""
+
+    @property
+    def states(self) -> torch.dtype:
+        """The number format of states between layers."""
+        return torch.bfloat16 if self is Precision.BFLOAT16 else torch.float32
+
+
+def best_float() -> Precision:
+    """Return bfloat16 where the processor multiplies it, else float32."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Precision.BFLOAT16 if native else Precision.FLOAT32
+
+
+def pack(weight: Tensor, bias: Tensor, precision: Precision, activation: str | None = None) -> Linear:
     """Return x -> activation(x @ weight.T + bias).
 
     Args:
-        weight: (M, K), in the number format of the states.
-        bias: (M,).
+        weight: (M, K), float32.
+        bias: (M,), float32.
+        precision: what is multiplied; x comes in ``precision.states``.
         activation: a name of backbone.ACTIVATIONS, or None.
     """
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if precision is Precision.INT8:
+        return _int8(weight, bias, activation)
+    weight, bias = weight.to(precision.states), bias.to(precision.states)
+    if torch.backends.mkldnn.is_available():
         return _onednn(weight, bias, activation)
     act = ACTIVATIONS[activation] if activation else None
     return lambda x: act(functional.linear(x, weight, bias)) if act else functional.linear(x, weight, bias)
@@ -40,3 +65,25 @@ def _onednn(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
     kind, variant = _FUSED[activation] if activation else ("none", "")
     run = torch.ops.mkldnn._linear_pointwise
     return lambda x: run(x, packed, bias, kind, [], variant)
+
+
+def _int8(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
+    """Weights to -127..127 per output, inputs to 0..254 per call, sums in 32-bit integers."""
+    scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+    rounded = (weight / scale[:, None]).round().to(torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+    zero = torch.zeros(len(scale), dtype=torch.int64)
+    kind, variant = _FUSED[activation] if activation else ("none", "")
+    run = torch.ops.onednn.qlinear_pointwise
+
+    def linear(x: Tensor) -> Tensor:
+        low, high = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
+        step = max(max(high, 0.0) - min(low, 0.0), 1e-12) / 254  # one code is left for rounding
+        shift = round(-min(low, 0.0) / step)
+        codes = torch.add(x.new_tensor(shift + 0.5), x, alpha=1 / step).to(torch.uint8)  # cut off, so rounded
+        multiplied: Tensor = run(
+            codes, step, shift, packed, scale, zero, bias, 1.0, 0, torch.float32, kind, [], variant
+        )
+        return multiplied
+
+    return linear

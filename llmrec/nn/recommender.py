@@ -17,6 +17,7 @@ from llmrec.nn.candidates import SOURCES, CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.engine import for_inference
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.linear import Precision
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import PrefixScorer, ReadUsers
 from llmrec.nn.state_cache import StateCache
@@ -59,9 +60,10 @@ class Recommender:
         tokens: Tokens,
         sizes: CandidateSizes,
         fusion: Fusion | None,
+        precision: Precision | None = None,
     ) -> None:
         self.catalogue = catalogue
-        self._scorer = for_inference(scorer)
+        self._scorer = for_inference(scorer, precision)
         self.tokens = tokens
         self.sizes = sizes
         self.fusion = fusion

@@ -12,10 +12,13 @@ from llmrec.config import Config
 from llmrec.errors import InputTableError
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.linear import Precision
 from llmrec.spark.counts import covisitation, popularity
 from llmrec.spark.items import AVAILABLE, INDEX, index_items
+from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
 from llmrec.spark.users import COUNTED, add_profiles, add_supplied, gather_users
+from llmrec.spark.workers import NightParts
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,12 @@ def build_catalogue(
     return write_catalogue(folder, table, pairs.toArrow())
 
 
-def candidate_sizes(config: Config) -> CandidateSizes:
-    """Return the sizes of the candidate sources."""
-    sizes = config.candidates
-    return CandidateSizes(sizes.dense, sizes.covisitation, sizes.popularity, sizes.supplied, config.score.top_n)
+def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightParts:
+    """Put together what the workers need."""
+    sizes, score = config.candidates, config.score
+    return NightParts(
+        model=model,
+        catalogue=catalogue,
+        sizes=CandidateSizes(sizes.dense, sizes.covisitation, sizes.popularity, sizes.supplied, score.top_n),
+        precision=None if score.precision == "auto" else Precision(score.precision),
+    )

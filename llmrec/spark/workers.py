@@ -19,6 +19,7 @@ from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.engine import for_inference
 from llmrec.nn.judging import judge_user
+from llmrec.nn.linear import Precision
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import PrefixScorer
 from llmrec.nn.tokens import Tokens
@@ -33,11 +34,13 @@ JUDGED = (
 
 @dataclass(frozen=True)
 class NightParts:
-    """What a worker needs to recommend: where its folders are, and the sizes of the candidate sources."""
+    """What a worker needs to recommend."""
 
     model: Shipped
     catalogue: Shipped
     sizes: CandidateSizes
+    precision: Precision | None
+    """None takes the best floats of the processor."""
 
 
 def encode_items(texts: DataFrame, model: Shipped, encoder_version: str) -> DataFrame:
@@ -140,6 +143,7 @@ def worker_recommender(parts: NightParts) -> Recommender:
         tokens=tokens,
         sizes=parts.sizes,
         fusion=load_fusion(parts.model.open()),
+        precision=parts.precision,
     )
 
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.nn.engine import Engine, for_inference
+from llmrec.nn.linear import Precision
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import PrefixScorer
 from tests import tiny
@@ -35,7 +36,7 @@ def test_the_engine_scores_like_the_scorer(
     users: list[int], items: list[int], cached: int, data: st.DataObject
 ) -> None:
     scorer = PrefixScorer(tiny.backbone(), cached_layers=cached).eval()
-    engine = Engine(scorer)
+    engine = Engine(scorer, Precision.FLOAT32)
     some_pairs = st.lists(st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(items) - 1)), max_size=15)
     pairs = np.array(sorted(data.draw(some_pairs)), dtype=np.int64).reshape(-1, 2)
     user, item = torch.from_numpy(pairs[:, 0].copy()), torch.from_numpy(pairs[:, 1].copy())
@@ -54,7 +55,7 @@ def test_the_engine_scores_like_the_scorer(
 
 @torch.inference_mode()
 def test_a_score_hardly_depends_on_the_batch_it_was_in() -> None:
-    engine = for_inference(tiny.scorer())
+    engine = for_inference(tiny.scorer(), Precision.FLOAT32)
     read, shown = texts([30, 4, 17], seed=3), texts([5, 9, 2, 9, 1], seed=4)
     user = torch.tensor([0, 0, 0, 0, 1, 2, 2])
     item = torch.tensor([0, 1, 2, 1, 4, 3, 0])
@@ -77,13 +78,28 @@ def test_attention_sharper_than_floats_can_hold_is_exact_all_the_same() -> None:
     read, shown = Ragged.of(texts([9, 6], seed=5)), Ragged.of(texts([4, 7], seed=6))
     user, item = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
     expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
-    engine = Engine(scorer)
+    engine = Engine(scorer, Precision.FLOAT32)
     logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
 def test_weights_that_no_training_gives_are_refused() -> None:
-    engine = Engine(sharpened(PrefixScorer(tiny.backbone(), cached_layers=1).eval(), torch.inf))
+    engine = Engine(sharpened(PrefixScorer(tiny.backbone(), cached_layers=1).eval(), torch.inf), Precision.FLOAT32)
     with pytest.raises(FloatingPointError, match="attention is not finite"):
         engine.encode_users(Ragged.of(texts([5], seed=7)))
+
+
+@pytest.mark.parametrize(("precision", "loss"), [(Precision.BFLOAT16, 0.1), (Precision.INT8, 0.25)])
+@torch.inference_mode()
+def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(precision: Precision, loss: float) -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()
+    read, shown = Ragged.of(texts([30, 4, 17], seed=8)), Ragged.of(texts([5, 9, 2, 9, 1], seed=9))
+    user, item = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
+    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    engine = for_inference(scorer, precision)
+    logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
+    assert logits.dtype == torch.float32
+    assert 0 < (logits - expected).abs().max() < loss * expected.std()
+    vectors = engine.item_vectors(engine.encode_items(shown))
+    assert (vectors * scorer.item_vectors(scorer.encode_items(shown))).sum(1).min() > 1 - loss
