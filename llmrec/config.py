@@ -177,7 +177,7 @@ class Score(Settings):
     partitions: PositiveInt = 16
     """Tasks of the scoring stage; at least a few per core, so that progress shows."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """What BERT multiplies on a CPU; auto: bfloat16 where there is hardware for it, else float32. int8 costs quality."""
+    """What BERT multiplies on a CPU; auto: bfloat16 where it is fast, else float32. int8 costs quality."""
 
 
 class Evaluate(Settings):

@@ -18,14 +18,13 @@ from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.engine import for_inference
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.linear import Precision
+from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import PrefixScorer, ReadUsers
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 
 _USERS_AT_ONCE = 32
-_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 262_144}
-"""Candidate tokens per pass of the pair scorer; on a CPU a pass should stay near the caches."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +113,7 @@ class Recommender:
             return np.zeros(0, np.float32)
         distinct, place = np.unique(item, return_inverse=True)
         items = self._states.states(distinct)
-        tokens = np.cumsum(items.layout.lengths.cpu().numpy()[place])
-        cuts = np.flatnonzero(np.diff(tokens // _TOKENS_AT_ONCE[self._scorer.device.type])) + 1
-        logits = []
-        for chunk in np.split(np.arange(len(item)), cuts):
-            first, last = user[chunk[0]], user[chunk[-1]]
-            part = states.of_users(int(first), int(last) + 1)
-            users_of_chunk = torch.from_numpy(user[chunk] - first).to(self._scorer.device)
-            items_of_chunk = torch.from_numpy(place[chunk]).to(self._scorer.device)
-            logits.append(self._scorer.pair_logits(part, items, users_of_chunk, items_of_chunk).float().cpu().numpy())
-        return np.concatenate(logits)
+        return score_pairs(self._scorer, states, items, user, place.astype(np.int64))
 
     def _features(self, user: User, proposals: Proposals, dense: Floats, logit: Floats) -> Floats:
         catalogue, items = self.catalogue, proposals.items

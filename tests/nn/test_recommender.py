@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from llmrec import columns as C
 from llmrec.domain.features import COLUMN
 from llmrec.domain.users import User
+from llmrec.nn import pairs
 from llmrec.nn import recommender as module
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
@@ -153,7 +154,7 @@ def test_a_batch_of_users_gets_what_each_gets_alone(
     alone = [next(one.score([user])) for user in users]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_USERS_AT_ONCE", at_once)
-        patch.setattr(module, "_TOKENS_AT_ONCE", {"cpu": budget})
+        patch.setattr(pairs, "_TOKENS_AT_ONCE", {"cpu": budget})
         together = list(one.score(users))
         lists = [[(row.item_id, row.reason) for row in rows] for rows in one.recommend(users, 4)]
     for batched, single in zip(together, alone, strict=True):

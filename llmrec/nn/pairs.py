@@ -1,0 +1,71 @@
+"""Many (user, candidate) pairs through the scorer, as many at once as suits the device."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llmrec.nn.scorer import ItemStates, PairScorer, ReadUsers
+
+Places = npt.NDArray[np.int64]
+
+_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 262_144}
+"""Candidate tokens per pass; on a CPU a pass should stay near the caches."""
+
+
+@torch.inference_mode()
+def score_pairs(
+    scorer: PairScorer, users: ReadUsers, items: ItemStates, user: Places, item: Places
+) -> npt.NDArray[np.float32]:
+    """Return one logit per pair, (P,); see `PairScorer.pair_logits`.
+
+    Args:
+        scorer: whose states the next two are.
+        users: B users read.
+        items: states of S items.
+        user: (P,) index into users, ascending.
+        item: (P,) index into items.
+    """
+    logits = np.zeros(len(item), np.float32)
+    tokens = items.layout.lengths.cpu().numpy()[item]
+    for part in _cut(tokens, _TOKENS_AT_ONCE[scorer.device.type]):
+        _score_part(scorer, users, items, user, item, part, logits)
+    return logits
+
+
+def _score_part(
+    scorer: PairScorer,
+    users: ReadUsers,
+    items: ItemStates,
+    user: Places,
+    item: Places,
+    part: slice,
+    logits: npt.NDArray[np.float32],
+) -> None:
+    """Score the pairs of ``part`` into ``logits``, in halves where they do not fit the memory of a GPU."""
+    first, last = int(user[part.start]), int(user[part.stop - 1])
+    try:
+        found = scorer.pair_logits(
+            users.of_users(first, last + 1),
+            items,
+            torch.from_numpy(user[part] - first).to(scorer.device),
+            torch.from_numpy(item[part]).to(scorer.device),
+        )
+        logits[part] = found.float().cpu().numpy()
+        return
+    except torch.OutOfMemoryError:
+        if part.stop - part.start == 1:
+            raise
+    torch.cuda.empty_cache()  # outside the handler, which keeps the failed pass's tensors alive
+    middle = (part.start + part.stop) // 2
+    for half in (slice(part.start, middle), slice(middle, part.stop)):
+        _score_part(scorer, users, items, user, item, half, logits)
+
+
+def _cut(tokens: npt.NDArray[np.int64], at_once: int) -> Iterator[slice]:
+    """Cut pairs, in their order, into parts of about ``at_once`` tokens."""
+    ends = np.flatnonzero(np.diff(np.cumsum(tokens) // at_once)) + 1
+    bounds = [0, *ends.tolist(), len(tokens)]
+    yield from (slice(start, stop) for start, stop in itertools.pairwise(bounds) if start < stop)

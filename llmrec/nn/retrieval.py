@@ -1,0 +1,309 @@
+"""Exact dense retrieval: the K items of the greatest inner product with each query, in bounded memory.
+
+Scores are computed in blocks of queries by items. Few scores of a block can still enter a query's best K, and they
+are found without looking at each: a block is folded to the maxima of small tiles, and only tiles whose maximum beats
+the query's K-th best score so far are opened. ``nn.approximate`` answers the same questions faster and not exactly.
+
+Shape letters: Q queries, S items, D their width, K results per query; in a block, U queries, W items, N tiles.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Vectors = Tensor | npt.NDArray[Any]
+"""Floating point, (rows, D); a memory-mapped array is read where it is."""
+
+_QUERIES_AT_ONCE = {"cpu": 512, "cuda": 8192}
+_BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
+"""Scores of one block; on a CPU they should stay in its caches."""
+_SHARD_BYTES = 1 << 30
+_FEW_QUERIES = 128
+"""Fewer per thread, and the product is faster with all threads on one block."""
+_TILE = 8
+"""Scores per tile. A tile's scores lie N apart, so that the maxima of a row are maxima of N-wide vectors."""
+_NO_ITEM = 0xFFFF_FFFF
+
+
+class Top(NamedTuple):
+    """The best items of each query, best first. Where there are fewer than K, the rest is item -1, score -inf."""
+
+    scores: Tensor
+    """(Q, K) float32."""
+    items: Tensor
+    """(Q, K) int64."""
+
+
+def top_k(
+    queries: Vectors,
+    items: Vectors,
+    k: int,
+    *,
+    allowed: npt.NDArray[np.bool_] | Tensor | None = None,
+    excluded: Sequence[npt.NDArray[np.integer[Any]]] | None = None,
+    device: torch.device | None = None,
+) -> Top:
+    """Return each query's ``k`` best of ``items``; ``ExactIndex(items).top_k`` for more than one call."""
+    return ExactIndex(items, allowed=allowed, device=device).top_k(queries, k, excluded=excluded)
+
+
+class ExactIndex:
+    """Items to retrieve from, checked once and used by many calls."""
+
+    def __init__(
+        self,
+        items: Vectors,
+        *,
+        allowed: npt.NDArray[np.bool_] | Tensor | None = None,
+        device: torch.device | None = None,
+        block_bytes: int | None = None,
+        shard_bytes: int = _SHARD_BYTES,
+    ) -> None:
+        """Check ``items`` and move them to ``device`` if they fit.
+
+        Args:
+            items: (S, D). Those in memory or in a mapped file are used where they are if they are float32 and
+                ``device`` is the CPU. Others are copied to ``device`` as float32: once if the copy takes at most
+                ``shard_bytes``, else a shard of that size after the other in each call.
+            allowed: (S,) False where an item must not be retrieved; None allows all.
+            device: where scores are computed; where ``items`` are if None.
+            block_bytes: memory for the scores of one block, one per thread. What is found in them takes as much
+                again, and several times as much if nearly all scores of a block are equal.
+            shard_bytes: see ``items``.
+
+        Raises ValueError if a vector is not finite or the shapes do not fit.
+        """
+        if items.ndim != 2 or (allowed is not None and tuple(allowed.shape) != (len(items),)):
+            shapes = f"{tuple(items.shape)} and {None if allowed is None else tuple(allowed.shape)}"
+            raise ValueError(f"items and allowed must have shapes (S, D) and (S,), got {shapes}")
+        where = items.device if isinstance(items, Tensor) else torch.device("cpu")
+        self.device = device or where
+        self._block_bytes = block_bytes or _BLOCK_BYTES.get(self.device.type, _BLOCK_BYTES["cuda"])
+        self._items = items
+        self._shard = max(1, shard_bytes // (4 * max(1, items.shape[1])))
+        if len(items) <= self._shard:
+            self._items = _floats(items, self.device)
+        self._barred = None if allowed is None else ~torch.as_tensor(allowed, device=self.device)
+        for start, shard in self._shards():
+            _check_finite(shard, "items", start)
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._items)
+
+    @torch.inference_mode()
+    def top_k(self, queries: Vectors, k: int, *, excluded: Sequence[npt.NDArray[np.integer[Any]]] | None = None) -> Top:
+        """Return the ``k`` items of the greatest inner product with each query, K = min(k, S).
+
+        Of equal scores the lower item comes first, at the K-th place too. What is equal is decided on computed
+        float32 scores: a product may round differently in a block of another shape, so vectors whose products are
+        not exact in float32 can change places with one another if their scores differ in the last bits alone. The
+        same call on the same machine with as many threads gives the same result.
+
+        Args:
+            queries: (Q, D), on any device.
+            k: at least 0.
+            excluded: items not to be retrieved, of each query.
+
+        Returns tensors on the device of the index. Raises ValueError if a query is not finite or the shapes do not
+        fit.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self._items.shape[1]:
+            shapes = f"{tuple(queries.shape)} and {tuple(self._items.shape)}"
+            raise ValueError(f"queries and items must have shapes (Q, D) and (S, D), got {shapes}")
+        if k < 0 or (excluded is not None and len(excluded) != len(queries)):
+            named = None if excluded is None else len(excluded)
+            raise ValueError(f"k must not be negative and excluded name {len(queries)} queries, got {k} and {named}")
+        queries = _floats(queries, self.device)
+        _check_finite(queries, "queries", 0)
+        best = torch.full((len(queries), min(k, len(self))), _EMPTY, device=self.device)
+        if best.numel():
+            self._fill(best, queries, excluded)
+        scores = _scores(best)
+        return Top(scores, torch.where(scores == -torch.inf, -1, _NO_ITEM - (best & _NO_ITEM)))
+
+    def _fill(self, best: Tensor, queries: Tensor, excluded: Sequence[npt.NDArray[np.integer[Any]]] | None) -> None:
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        if len(queries) < threads * _FEW_QUERIES:
+            threads = 1
+        most = _QUERIES_AT_ONCE.get(self.device.type, _QUERIES_AT_ONCE["cuda"])
+        blocks = threads * -(-len(queries) // (threads * most))
+        edges = np.linspace(0, len(queries), blocks + 1).astype(int)
+        for start, shard in self._shards():  # outermost: a shard may be slow to get
+
+            def work(first: int, last: int, start: int = start, shard: Tensor = shard) -> None:
+                barred = _Barred.of(self._barred, excluded[first:last] if excluded is not None else None)
+                self._scan(best[first:last], queries[first:last], shard, start, barred)
+
+            _run(work, list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)), threads)
+
+    @torch.inference_mode()  # holds for one thread
+    def _scan(self, best: Tensor, queries: Tensor, shard: Tensor, start: int, barred: "_Barred") -> None:
+        """Let the items of ``shard``, which begins with item ``start``, compete for ``best`` (U, K)."""
+        width = min(max(1, self._block_bytes // (4 * _TILE * len(queries))), -(-len(shard) // _TILE)) * _TILE
+        room = torch.empty(len(queries) * width, device=self.device)
+        running = _Running(best)
+        for first in range(0, len(shard), width):
+            items = shard[first : first + width]
+            tiles = -(-len(items) // _TILE)
+            scores = room[: len(queries) * tiles * _TILE].view(len(queries), tiles * _TILE)
+            torch.mm(queries, items.T, out=scores[:, : len(items)])
+            scores[:, len(items) :] = -torch.inf
+            barred.hide(scores, start + first, len(items))
+            running.add(scores, start + first)
+        running.settle()
+
+    def _shards(self) -> Iterator[tuple[int, Tensor]]:
+        for start in range(0, len(self._items), self._shard):
+            yield start, _floats(self._items[start : start + self._shard], self.device)
+
+
+class _Barred:
+    """Items that must not be retrieved, for a block of queries."""
+
+    def __init__(self, everywhere: Tensor | None, rows: Tensor, items: Tensor) -> None:
+        """``everywhere`` (S,) bool bars items for all; ``items`` (P,), ascending, for the query of ``rows`` (P,)."""
+        self._everywhere, self._rows, self._items = everywhere, rows, items
+        self._places = items.cpu().numpy()
+
+    @staticmethod
+    def of(everywhere: Tensor | None, excluded: Sequence[npt.NDArray[np.integer[Any]]] | None) -> "_Barred":
+        device = everywhere.device if everywhere is not None else None
+        if not excluded:
+            return _Barred(everywhere, torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+        items = np.concatenate(excluded).astype(np.int64)
+        rows = np.repeat(np.arange(len(excluded)), [len(own) for own in excluded])
+        order = np.argsort(items, kind="stable")
+        return _Barred(everywhere, torch.from_numpy(rows[order]).to(device), torch.from_numpy(items[order]).to(device))
+
+    def hide(self, scores: Tensor, start: int, count: int) -> None:
+        """Give what is barred the score -inf; the columns of ``scores`` are ``count`` items from ``start`` on."""
+        if self._everywhere is not None:
+            scores[:, :count].masked_fill_(self._everywhere[start : start + count], -torch.inf)
+        first, last = np.searchsorted(self._places, [start, start + count])
+        scores[self._rows[first:last], self._items[first:last] - start] = -torch.inf
+
+
+class _Running:
+    """The best K of each of U queries over the blocks seen so far."""
+
+    def __init__(self, best: Tensor) -> None:
+        """``best`` (U, K) holds keys and is updated in place by ``settle``."""
+        self._best = best
+        self._cut = _scores(best.amin(1, keepdim=True))  # (U, 1): what does not beat it cannot enter
+        self._waiting: list[Tensor] = []  # each (U, some): keys that beat the cut, not yet in _best
+        self._row = torch.arange(len(best), device=best.device)
+
+    def add(self, scores: Tensor, start: int) -> None:
+        """Take the block ``scores`` (U, W), W a multiple of the tile; its columns are the items from ``start`` on.
+
+        Blocks must come in ascending order of items: what only equals the cut is left out.
+        """
+        queries, width = scores.shape
+        tiles = width // _TILE
+        folded = scores.view(queries, _TILE, tiles).amax(1)
+        if fresh := bool(torch.isneginf(self._cut).any()):
+            self._cut = torch.maximum(self._cut, _below_kth(folded, self._best.shape[1]))
+        tile = _flat_above(folded, self._cut)
+        edges = torch.arange(queries + 1, device=scores.device) * tiles
+        edges = torch.searchsorted(tile, edges)
+        row = torch.repeat_interleave(self._row, edges.diff())
+        place = (tile + row * (width - tiles))[:, None] + torch.arange(0, width, tiles, device=scores.device)
+        opened = scores.view(-1)[place]  # (tiles opened, _TILE)
+        found = _flat_above(opened, self._cut[row])
+        counts = torch.searchsorted(found, edges * _TILE).diff()
+        row = torch.repeat_interleave(self._row, counts)
+        item = place.view(-1)[found] - row * width + start
+        self._wait(_keys(opened.view(-1)[found], item), row, counts)
+        if fresh or sum(keys.shape[1] for keys in self._waiting) >= self._best.shape[1]:
+            self.settle()
+
+    def settle(self) -> None:
+        """Bring ``best`` up to date, each row best first."""
+        together = torch.cat([self._best, *self._waiting], dim=1)
+        torch.topk(together, self._best.shape[1], out=(self._best, torch.empty_like(self._best)))
+        self._cut = _scores(self._best[:, -1:])
+        self._waiting = []
+
+    def _wait(self, keys: Tensor, row: Tensor, counts: Tensor) -> None:
+        if not len(keys):
+            return
+        padded = torch.full((len(counts), int(counts.max())), _EMPTY, device=keys.device)
+        starts = counts.cumsum(0) - counts
+        padded[row, torch.arange(len(keys), device=keys.device) - starts[row]] = keys
+        self._waiting.append(padded)
+
+
+def _below_kth(folded: Tensor, k: int) -> Tensor:
+    """Return a score of each row (U, 1) that at least ``k`` of its scores are above, given maxima of its tiles (U, N).
+
+    Each of the k greatest maxima is a score of its own.
+    """
+    queries, tiles = folded.shape
+    if tiles < k:
+        return torch.full((queries, 1), -torch.inf, device=folded.device)
+    coarse = max(1, tiles // (2 * k))  # fewer maxima, sooner sorted, are nearly as good
+    folded = folded[:, : tiles // coarse * coarse].unflatten(1, (coarse, -1)).amax(1)
+    kth = folded.topk(k, sorted=False).values.amin(1, keepdim=True)
+    return torch.nextafter(kth, torch.full_like(kth, -torch.inf))
+
+
+def _flat_above(values: Tensor, cut: Tensor) -> Tensor:
+    """Return the places, ascending, at which the flattened ``values`` (rows, any) exceed their row's ``cut``."""
+    if values.device.type == "cpu":  # several times faster than torch
+        return torch.from_numpy(np.flatnonzero(values.numpy() > cut.numpy()))
+    return (values > cut).view(-1).nonzero()[:, 0]
+
+
+def _keys(scores: Tensor, items: Tensor) -> Tensor:
+    """Return int64 that order as the best first order does: by score, then by lower item; all are distinct."""
+    bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    bits = bits ^ ((bits >> 31) & 0x7FFF_FFFF)  # integers that order as the floats
+    return (bits.to(torch.int64) << 32) | (_NO_ITEM - items)
+
+
+def _scores(keys: Tensor) -> Tensor:
+    bits = (keys >> 32).to(torch.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFF_FFFF)).view(torch.float32)
+
+
+_EMPTY = int(_keys(torch.tensor(-torch.inf), torch.tensor(_NO_ITEM)))
+"""The key of no item, below all others."""
+
+
+def _floats(vectors: Vectors, device: torch.device) -> Tensor:
+    """Return ``vectors`` as float32 on ``device``, the same memory if possible."""
+    if not isinstance(vectors, Tensor):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to it
+            vectors = torch.from_numpy(vectors)
+    return vectors.detach().to(device, torch.float32)
+
+
+def _check_finite(rows: Tensor, name: str, start: int) -> None:
+    if rows.numel() and not bool(torch.isfinite(torch.stack(rows.aminmax())).all()):
+        row = start + int((~rows.isfinite().all(1)).nonzero()[0])
+        raise ValueError(f"{name}: row {row} holds NaN or an infinity, expected finite numbers")
+
+
+def _run(work: Callable[[int, int], None], spans: list[tuple[int, int]], threads: int) -> None:
+    """Call ``work`` on each span, with one thread of torch in each of ``threads`` if there are several.
+
+    Much of a block's work is too small for torch to divide, and threads that wait for one another at the end of each
+    operation lose more than those that meet once.
+    """
+    if threads == 1:
+        for span in spans:
+            work(*span)
+        return
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for done in [pool.submit(work, *span) for span in spans]:
+            done.result()
+    torch.set_num_threads(before)  # a thread's setting is also the default of those to come
