@@ -1,20 +1,24 @@
 """What others offer for the same work, from the same weights: sentence-transformers and OpenVINO."""
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 Pairs = Sequence[tuple[str, str]]
 PairScorer = Callable[[Pairs], npt.NDArray[np.float32]]
 
-for _name in ("nncf", "openvino", "sentence_transformers", "transformers"):
+warnings.filterwarnings("ignore")  # of the peers' own doing
+for _name in ("nncf", "openvino", "sentence_transformers"):
     logging.getLogger(_name).setLevel(logging.ERROR)
+set_verbosity_error()
+disable_progress_bar()
 
 
 def cross_encoder(folder: Path, dtype: torch.dtype, batch: int) -> PairScorer:
@@ -26,17 +30,18 @@ def cross_encoder(folder: Path, dtype: torch.dtype, batch: int) -> PairScorer:
 
 
 def sentence_encoder(folder: Path, dtype: torch.dtype, batch: int) -> Callable[[list[str]], object]:
-    """SentenceTransformer.encode with mean pooling."""
+    """SentenceTransformer.encode as the folder is set up: mean pooling, unit length."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer import modules
 
-    words = modules.Transformer(str(folder), model_kwargs={"dtype": dtype, "local_files_only": True})
-    model = SentenceTransformer(modules=[words, modules.Pooling(words.get_embedding_dimension()), modules.Normalize()])
+    model = SentenceTransformer(str(folder), model_kwargs={"dtype": dtype}, local_files_only=True)
     return lambda texts: model.encode(texts, batch_size=batch, show_progress_bar=False)
 
 
-def openvino_int8(folder: Path, calibration: Pairs, batch: int) -> PairScorer:
-    """The same cross-encoder in OpenVINO, quantised to int8 by NNCF on ``calibration``; longest pairs first."""
+def openvino_int8(folder: Path, calibration: Pairs) -> Callable[[int], PairScorer]:
+    """The same cross-encoder in OpenVINO, quantised to int8 by NNCF on ``calibration``; longest pairs first.
+
+    Gives a scorer for each batch size.
+    """
     import nncf
     import openvino
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -58,7 +63,7 @@ def openvino_int8(folder: Path, calibration: Pairs, batch: int) -> PairScorer:
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "THROUGHPUT"}
     compiled = openvino.Core().compile_model(quantised, "CPU", threads)
 
-    def predict(pairs: Pairs) -> npt.NDArray[np.float32]:
+    def predict(pairs: Pairs, batch: int) -> npt.NDArray[np.float32]:
         order = np.argsort([-len(user) - len(item) for user, item in pairs], kind="stable")
         scores = np.zeros(len(pairs), np.float32)
         queue = openvino.AsyncInferQueue(compiled)
@@ -69,15 +74,4 @@ def openvino_int8(folder: Path, calibration: Pairs, batch: int) -> PairScorer:
         queue.wait_all()
         return scores
 
-    return predict
-
-
-def temporary_copy(folder: Path) -> Path:
-    """Copy a model folder, without what its makers' own pipeline adds, so that every library opens the same files."""
-    import shutil
-
-    place = Path(mkdtemp(prefix="llmrec-bench-"))
-    for path in folder.iterdir():
-        if path.is_file() and path.name not in ("modules.json", "sentence_bert_config.json"):
-            shutil.copy(path, place)
-    return place
+    return lambda batch: lambda pairs: predict(pairs, batch)

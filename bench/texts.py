@@ -21,7 +21,7 @@ def texts_of_tokens(counts: list[int], seed: int) -> list[str]:
     tokenizer = Tokenizer.from_file(str(ENCODER / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    words = sorted({word for line in _FILMS.read_text(encoding="utf-8").splitlines()[1:] for word in line.split()[1:]})
+    words = _words()
     pieces = [len(one.ids) for one in tokenizer.encode_batch(words, add_special_tokens=False)]
     short = [word for word, count in zip(words, pieces, strict=True) if count == 1]
     usable = [(word, count) for word, count in zip(words, pieces, strict=True) if 1 <= count <= 4]
@@ -37,3 +37,14 @@ def texts_of_tokens(counts: list[int], seed: int) -> list[str]:
             count -= length
         texts.append(" ".join(chosen))
     return texts
+
+
+def texts_of_words(counts: list[int], seed: int) -> list[str]:
+    """Return one text per count, of exactly that many words."""
+    words, rng = _words(), np.random.default_rng(seed)
+    return [" ".join(words[place] for place in rng.integers(len(words), size=count)) for count in counts]
+
+
+def _words() -> list[str]:
+    lines = _FILMS.read_text(encoding="utf-8").splitlines()[1:]
+    return sorted({word for line in lines for word in line.split()[1:] if word.isalpha()})
