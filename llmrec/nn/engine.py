@@ -3,6 +3,7 @@
 Attention is that of nn.attention; linear layers are packed once (nn.linear), those with the same input in one.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,10 +48,12 @@ class Prefixes:
 def for_inference(scorer: PrefixScorer, precision: Precision | None = None) -> PairScorer:
     """Return what scores like ``scorer`` as it is now, and fastest where it is.
 
-    ``precision`` None takes the best floats of the processor.
+    ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for.
     """
     scorer = scorer.eval()
-    return Engine(scorer, precision or best_float()) if scorer.device.type == "cpu" else scorer
+    if scorer.device.type == "cpu":
+        return Engine(scorer, precision or best_float())
+    return scorer if precision is Precision.FLOAT32 else copy.deepcopy(scorer).to(torch.bfloat16)
 
 
 class Engine:

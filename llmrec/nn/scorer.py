@@ -132,7 +132,7 @@ class PrefixScorer(nn.Module):
                 keys.append(layout.pad(key).transpose(1, 2))
                 values.append(layout.pad(value).transpose(1, 2))
             states = block.after_attention(states, self._attend_own(block, states, key, value, layout))
-        return UserStates(keys, values, layout.valid, functional.normalize(layout.mean(states), dim=-1))
+        return UserStates(keys, values, layout.valid, functional.normalize(layout.mean(states).float(), dim=-1))
 
     def encode_items(self, items: Ragged) -> ItemStates:
         """Run S item texts through the lower blocks, which do not depend on the user."""
@@ -143,7 +143,7 @@ class PrefixScorer(nn.Module):
     def item_vectors(self, items: ItemStates) -> Tensor:
         """Finish S items alone, for dense retrieval: (S, D) of unit length."""
         states = self._own_blocks(items.states, items.layout, self.backbone.stack[self.cached_layers :])
-        return functional.normalize(items.layout.mean(states), dim=-1)
+        return functional.normalize(items.layout.mean(states).float(), dim=-1)
 
     def pair_logits(self, users: UserStates, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """Return one logit per pair, (P,); higher is better, not a probability.
@@ -169,8 +169,8 @@ class PrefixScorer(nn.Module):
         attended = self._attend_user_and_own(
             upper[-1], heads, states, first, layout, first_by_user, users.keys[-1], users.values[-1], users.valid
         )
-        logits: Tensor = self.head(upper[-1].after_attention(heads, attended))[:, 0]
-        return logits
+        finished = upper[-1].after_attention(heads, attended).float()
+        return functional.linear(finished, self.head.weight.float(), self.head.bias.float())[:, 0]
 
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: Iterable[Block]) -> Tensor:
         for block in blocks:

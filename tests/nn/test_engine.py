@@ -1,5 +1,7 @@
 """The inference engine against the scorer it stands for."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,16 @@ def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(precisio
     assert 0 < (logits - expected).abs().max() < loss * expected.std()
     vectors = engine.item_vectors(engine.encode_items(shown))
     assert (vectors * scorer.item_vectors(scorer.encode_items(shown))).sum(1).min() > 1 - loss
+
+
+@torch.inference_mode()
+def test_what_a_gpu_computes_in_bfloat16_is_close_to_the_scorer() -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()
+    read, shown = Ragged.of(texts([30, 4, 17], seed=8)), Ragged.of(texts([5, 9, 2, 9, 1], seed=9))
+    user, item = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
+    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    half = copy.deepcopy(scorer).to(torch.bfloat16)
+    users = half.encode_users(read)
+    logits = half.pair_logits(users, half.encode_items(shown), user, item)
+    assert (logits.dtype, users.vectors.dtype) == (torch.float32, torch.float32)
+    assert (logits - expected).abs().max() < 0.1 * expected.std()

@@ -1,0 +1,151 @@
+"""What Spark costs around the engine: the scoring stage in local[2] against the same users in two bare processes.
+
+    make demo bench-env
+    source .venv/java.env && .venv-bench/bin/python -m bench.spark_overhead [--quick] [--json FILE]
+
+The users, the tables and the model are the demo's. Spark's time counts everything: start of the Python workers, loading
+of the model, transport both ways, the lists written to nowhere. The bare processes are timed from the moment both have
+the model and the users in memory. A third system is the idiom everyone starts from: predict_batch_udf round
+CrossEncoder.predict, one row per pair, on fewer pairs; its time is per pair, start not counted.
+"""
+
+import multiprocessing
+import sys
+import tempfile
+import time
+from datetime import date
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from pyspark.ml.functions import predict_batch_udf
+from pyspark.sql import DataFrame, SparkSession
+
+from bench.output import arguments, save, show
+from bench.texts import ENCODER
+from bench.timing import interleaved, ratio
+from llmrec import columns as C
+from llmrec.config import Config, load_config
+from llmrec.nn.artifact import resolve_model
+from llmrec.nn.device import use_threads
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.spark.session import start_session
+from llmrec.spark.shipping import ship_folder
+from llmrec.spark.tables import read_table
+from llmrec.spark.users import in_tasks, to_users
+from llmrec.spark.vector_cache import ensure_vectors
+from llmrec.spark.workers import NightParts, recommend, worker_recommender
+
+ROUNDS, PROCESSES, PAIRS = 5, 2, 400
+
+
+def main() -> int:
+    """Measure, print, save."""
+    args = arguments(__doc__).parse_args()
+    config = load_config(Path("conf/demo.yaml"), [])
+    fresh_workers = {**config.spark, "spark.python.worker.reuse": "false"}  # so that every round counts their start
+    spark = start_session("bench", fresh_workers)
+    with tempfile.TemporaryDirectory() as folder:
+        users, parts = _night(spark, config, Path(folder))
+        rows = users.toPandas()
+        pairs = sum(len(one.proposals.items) for one in worker_recommender(parts).score(to_users(rows[:50]))) / 50
+        halves = [rows.iloc[start::PROCESSES] for start in range(PROCESSES)]
+        with _Bare(parts, halves, config.score.top_n) as bare:
+            stage = recommend(in_tasks(users, config.score.partitions), parts, config.score.top_n)
+            seconds = interleaved({"spark": partial(_to_nowhere, stage), "bare": bare.run}, 1 if args.quick else ROUNDS)
+        overhead = ratio(seconds, "spark", "bare") - 1
+        idiom = _idiom_pairs_per_s(spark)
+    scored = len(rows) * pairs
+    rates = {name: scored / float(np.median(seconds[name])) for name in seconds} | {"predict_batch_udf": idiom}
+    show(
+        f"{len(rows)} users, about {pairs:.0f} candidates each; Spark's overhead {100 * overhead:.0f} %",
+        [{"system": name, "pairs/s": rate} for name, rate in rates.items()],
+    )
+    save(args.json, {"users": len(rows), "candidates": pairs, "overhead": overhead, "pairs_per_s": rates,
+                     "ratio_to_predict_batch_udf": rates["spark"] / idiom})  # fmt: skip
+    return 0
+
+
+def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, NightParts]:
+    """Make the night of the demo's run date, up to the scoring stage."""
+    day, model = date(1998, 4, 23), resolve_model(config.model)
+    tables = {name: read_table(spark, config.tables.name(name), name) for name in (C.EVENTS, C.ITEMS, C.USERS)}
+    nobody = spark.createDataFrame([], "user_id string, item_id string, source string, source_score double")
+    night = open_night(**tables, candidates=nobody, config=config, run_date=day)
+    users = user_rows(night, night.events, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+    shipped = ship_folder(spark, model.folder, "model", work)
+    vectors, _ = ensure_vectors(spark, config.tables.name(C.ITEM_VECTORS), night.items, shipped, model.encoder_version)
+    build_catalogue(night, night.events, users, vectors, config, work / "catalogue", day)
+    return users, night_parts(shipped, ship_folder(spark, work / "catalogue", "catalogue", work), config)
+
+
+def _to_nowhere(rows: DataFrame) -> None:
+    rows.write.format("noop").mode("overwrite").save()
+
+
+class _Bare:
+    """Processes that hold the model and their users, and recommend when told to."""
+
+    def __init__(self, parts: NightParts, halves: list, top_n: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ends = []
+        for half in halves:
+            here, there = context.Pipe()
+            context.Process(target=_recommend_when_told, args=(there, parts, half, top_n), daemon=True).start()
+            self._ends.append(here)
+        for end in self._ends:
+            end.recv()
+
+    def run(self) -> None:
+        """Recommend to all users once."""
+        for end in self._ends:
+            end.send("go")
+        for end in self._ends:
+            end.recv()
+
+    def __enter__(self) -> "_Bare":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in self._ends:
+            end.send("stop")
+
+
+def _recommend_when_told(end: Connection, parts: NightParts, rows: object, top_n: int) -> None:
+    use_threads(1)
+    recommender, users = worker_recommender(parts), to_users(rows)
+    end.send("ready")
+    while end.recv() == "go":
+        end.send(sum(len(best) for best in recommender.recommend(users, top_n)))
+
+
+def _cross_encoder():  # type: ignore[no-untyped-def]
+    """The idiom: load a model, return a function of arrays of texts."""
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(ENCODER.absolute()), num_labels=1, local_files_only=True)
+
+    def predict(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return model.predict(list(zip(users.tolist(), items.tolist(), strict=True)), batch_size=32)
+
+    return predict
+
+
+def _idiom_pairs_per_s(spark: SparkSession) -> float:
+    from bench.pairs import Night
+
+    scored = predict_batch_udf(_cross_encoder, return_type="float", batch_size=100)
+
+    def seconds(count: int) -> float:
+        night = Night.of(count // 50, 50)
+        pairs = spark.createDataFrame(night.pairs(count), "user string, item string").repartition(2)
+        begun = time.perf_counter()
+        _to_nowhere(pairs.select(scored("user", "item")))
+        return time.perf_counter() - begun
+
+    return PAIRS / (seconds(2 * PAIRS) - seconds(PAIRS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
