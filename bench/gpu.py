@@ -1,6 +1,7 @@
 """Pairs and texts per second on one GPU: llmrec against sentence-transformers, and the share of the card's peak.
 
-    python -m bench.gpu [--quick] [--json FILE] [--peak TFLOPS] [--device cpu]
+    python -m bench.gpu [--json FILE] [--peak TFLOPS]
+    python -m bench.gpu --quick --device cpu      # only to see that it runs
 
 Needs torch, transformers and this package; sentence-transformers where it is installed, else its computation is
 imitated: the same model of transformers in bfloat16 on padded batches sorted by length. Weights are random, of the
@@ -26,7 +27,6 @@ from llmrec.nn.scorer import PairScorer, PrefixScorer
 
 SHAPES = {"MiniLM-L6": (6, 384, 1536), "BERT-base": (12, 768, 3072)}
 BATCHES = (64, 128, 256, 512)
-ROUNDS = 5
 Sequences = list[np.ndarray]
 
 
@@ -48,7 +48,7 @@ def _one_shape(name: str, device: torch.device, peak: float, quick: bool) -> dic
         num_hidden_layers=layers, hidden_size=width, intermediate_size=inner, num_attention_heads=12, num_labels=1
     )
     torch.manual_seed(0)
-    users, candidates = (2, 20) if quick else (256, 50)
+    users, candidates, rounds = (1, 8, 1) if quick else (256, 50, 5)
     rng = np.random.default_rng(0)
     read, shown = _sequences(rng, users, 85), _sequences(rng, 10 * candidates, 26)
     user = np.repeat(np.arange(users), candidates)
@@ -57,7 +57,7 @@ def _one_shape(name: str, device: torch.device, peak: float, quick: bool) -> dic
     model = BertForSequenceClassification(config).eval()
     ours = {k: for_inference(PrefixScorer(open_model(model.bert), cached_layers=k).to(device)) for k in (0, layers - 2)}
     theirs = model.to(device, torch.bfloat16)
-    texts = _sequences(rng, 20 if quick else 4096, 120)
+    texts = _sequences(rng, 4 if quick else 4096, 120)
     best_pairs, best_texts = (
         _best_batch(partial(_padded, net, some), device) for net, some in ((theirs, pairs), (theirs.bert, texts))
     )
@@ -70,11 +70,11 @@ def _one_shape(name: str, device: torch.device, peak: float, quick: bool) -> dic
         with torch.inference_mode():
             items = scorer.encode_items(Ragged.of(shown, device))
         systems[f"pairs, llmrec k={k}"] = partial(_pairs, scorer, items, read, user, item, device)
-    seconds = interleaved({each: partial(_waited, run, device) for each, run in systems.items()}, ROUNDS)
+    seconds = interleaved({each: partial(_waited, run, device) for each, run in systems.items()}, rounds)
     flops = 2 * layers * (4 * width**2 + 2 * width * inner) * sum(map(len, texts))
     counts = {each: len(texts) if each.startswith("texts") else len(pairs) for each in systems}
     show(
-        f"{name} on {torch.cuda.get_device_name() if device.type == 'cuda' else device}, median of {ROUNDS} rounds",
+        f"{name} on {torch.cuda.get_device_name() if device.type == 'cuda' else device}, median of {rounds} rounds",
         [{"system": each, "per second": per_second(counts[each], seconds[each])} for each in systems],
     )
     encoding = flops / float(np.median(seconds["texts, llmrec"])) / 1e12
