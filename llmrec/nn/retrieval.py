@@ -2,7 +2,7 @@
 
 Scores are computed in blocks of queries by items. Few scores of a block can still enter a query's best K, and they
 are found without looking at each: a block is folded to the maxima of small tiles, and only tiles whose maximum beats
-the query's K-th best score so far are opened. ``nn.approximate`` answers the same questions faster and not exactly.
+the query's K-th best score so far are opened.
 
 Shape letters: Q queries, S items, D their width, K results per query; in a block, U queries, W items, N tiles.
 """
@@ -19,6 +19,8 @@ from torch import Tensor
 
 Vectors = Tensor | npt.NDArray[Any]
 """Floating point, (rows, D); a memory-mapped array is read where it is."""
+Excluded = Sequence[npt.NDArray[np.integer[Any]]]
+"""Item indexes per query."""
 
 _QUERIES_AT_ONCE = {"cpu": 512, "cuda": 8192}
 _BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
@@ -26,8 +28,6 @@ _BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}
 _SHARD_BYTES = 1 << 30
 _FEW_QUERIES = 128
 """Fewer per thread, and the product is faster with all threads on one block."""
-_TILE = 8
-"""Scores per tile. A tile's scores lie N apart, so that the maxima of a row are maxima of N-wide vectors."""
 _NO_ITEM = 0xFFFF_FFFF
 
 
@@ -46,7 +46,7 @@ def top_k(
     k: int,
     *,
     allowed: npt.NDArray[np.bool_] | Tensor | None = None,
-    excluded: Sequence[npt.NDArray[np.integer[Any]]] | None = None,
+    excluded: Excluded | None = None,
     device: torch.device | None = None,
 ) -> Top:
     """Return each query's ``k`` best of ``items``; ``ExactIndex(items).top_k`` for more than one call."""
@@ -98,7 +98,7 @@ class ExactIndex:
         return len(self._items)
 
     @torch.inference_mode()
-    def top_k(self, queries: Vectors, k: int, *, excluded: Sequence[npt.NDArray[np.integer[Any]]] | None = None) -> Top:
+    def top_k(self, queries: Vectors, k: int, *, excluded: Excluded | None = None) -> Top:
         """Return the ``k`` items of the greatest inner product with each query, K = min(k, S).
 
         Of equal scores the lower item comes first, at the K-th place too. What is equal is decided on computed
@@ -125,10 +125,11 @@ class ExactIndex:
         best = torch.full((len(queries), min(k, len(self))), _EMPTY, device=self.device)
         if best.numel():
             self._fill(best, queries, excluded)
+        best = best.sort(1, descending=True).values
         scores = _scores(best)
         return Top(scores, torch.where(scores == -torch.inf, -1, _NO_ITEM - (best & _NO_ITEM)))
 
-    def _fill(self, best: Tensor, queries: Tensor, excluded: Sequence[npt.NDArray[np.integer[Any]]] | None) -> None:
+    def _fill(self, best: Tensor, queries: Tensor, excluded: Excluded | None) -> None:
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         if len(queries) < threads * _FEW_QUERIES:
             threads = 1
@@ -138,7 +139,7 @@ class ExactIndex:
         for start, shard in self._shards():  # outermost: a shard may be slow to get
 
             def work(first: int, last: int, start: int = start, shard: Tensor = shard) -> None:
-                barred = _Barred.of(self._barred, excluded[first:last] if excluded is not None else None)
+                barred = _Barred.of(self._barred, excluded and excluded[first:last], self.device)
                 self._scan(best[first:last], queries[first:last], shard, start, barred)
 
             _run(work, list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)), threads)
@@ -146,16 +147,14 @@ class ExactIndex:
     @torch.inference_mode()  # holds for one thread
     def _scan(self, best: Tensor, queries: Tensor, shard: Tensor, start: int, barred: "_Barred") -> None:
         """Let the items of ``shard``, which begins with item ``start``, compete for ``best`` (U, K)."""
-        width = min(max(1, self._block_bytes // (4 * _TILE * len(queries))), -(-len(shard) // _TILE)) * _TILE
+        width = min(max(1, self._block_bytes // (4 * len(queries))), len(shard))
         room = torch.empty(len(queries) * width, device=self.device)
         running = _Running(best)
         for first in range(0, len(shard), width):
             items = shard[first : first + width]
-            tiles = -(-len(items) // _TILE)
-            scores = room[: len(queries) * tiles * _TILE].view(len(queries), tiles * _TILE)
-            torch.mm(queries, items.T, out=scores[:, : len(items)])
-            scores[:, len(items) :] = -torch.inf
-            barred.hide(scores, start + first, len(items))
+            scores = room[: len(queries) * len(items)].view(len(queries), len(items))
+            torch.mm(queries, items.T, out=scores)
+            barred.hide(scores, start + first)
             running.add(scores, start + first)
         running.settle()
 
@@ -173,8 +172,7 @@ class _Barred:
         self._places = items.cpu().numpy()
 
     @staticmethod
-    def of(everywhere: Tensor | None, excluded: Sequence[npt.NDArray[np.integer[Any]]] | None) -> "_Barred":
-        device = everywhere.device if everywhere is not None else None
+    def of(everywhere: Tensor | None, excluded: Excluded | None, device: torch.device) -> "_Barred":
         if not excluded:
             return _Barred(everywhere, torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
         items = np.concatenate(excluded).astype(np.int64)
@@ -182,11 +180,12 @@ class _Barred:
         order = np.argsort(items, kind="stable")
         return _Barred(everywhere, torch.from_numpy(rows[order]).to(device), torch.from_numpy(items[order]).to(device))
 
-    def hide(self, scores: Tensor, start: int, count: int) -> None:
-        """Give what is barred the score -inf; the columns of ``scores`` are ``count`` items from ``start`` on."""
+    def hide(self, scores: Tensor, start: int) -> None:
+        """Give what is barred the score -inf; the columns of ``scores`` (U, W) are the items from ``start`` on."""
+        end = start + scores.shape[1]
         if self._everywhere is not None:
-            scores[:, :count].masked_fill_(self._everywhere[start : start + count], -torch.inf)
-        first, last = np.searchsorted(self._places, [start, start + count])
+            scores.masked_fill_(self._everywhere[start:end], -torch.inf)
+        first, last = np.searchsorted(self._places, [start, end])
         scores[self._rows[first:last], self._items[first:last] - start] = -torch.inf
 
 
@@ -198,37 +197,28 @@ class _Running:
         self._best = best
         self._cut = _scores(best.amin(1, keepdim=True))  # (U, 1): what does not beat it cannot enter
         self._waiting: list[Tensor] = []  # each (U, some): keys that beat the cut, not yet in _best
-        self._row = torch.arange(len(best), device=best.device)
+        self._edge = torch.arange(len(best) + 1, device=best.device)
 
     def add(self, scores: Tensor, start: int) -> None:
-        """Take the block ``scores`` (U, W), W a multiple of the tile; its columns are the items from ``start`` on.
+        """Take the block ``scores`` (U, W), whose columns are the items from ``start`` on.
 
         Blocks must come in ascending order of items: what only equals the cut is left out.
         """
-        queries, width = scores.shape
-        tiles = width // _TILE
-        folded = scores.view(queries, _TILE, tiles).amax(1)
+        width = scores.shape[1]
         if fresh := bool(torch.isneginf(self._cut).any()):
-            self._cut = torch.maximum(self._cut, _below_kth(folded, self._best.shape[1]))
-        tile = _flat_above(folded, self._cut)
-        edges = torch.arange(queries + 1, device=scores.device) * tiles
-        edges = torch.searchsorted(tile, edges)
-        row = torch.repeat_interleave(self._row, edges.diff())
-        place = (tile + row * (width - tiles))[:, None] + torch.arange(0, width, tiles, device=scores.device)
-        opened = scores.view(-1)[place]  # (tiles opened, _TILE)
-        found = _flat_above(opened, self._cut[row])
-        counts = torch.searchsorted(found, edges * _TILE).diff()
-        row = torch.repeat_interleave(self._row, counts)
-        item = place.view(-1)[found] - row * width + start
-        self._wait(_keys(opened.view(-1)[found], item), row, counts)
+            self._cut = torch.maximum(self._cut, _below_kth(scores, self._best.shape[1]))
+        place = _flat_above(scores, self._cut)
+        counts = torch.searchsorted(place, self._edge * width).diff()
+        row = torch.repeat_interleave(self._edge[:-1], counts)
+        self._wait(_keys(_take(scores.view(-1), place), place - row * width + start), row, counts)
         if fresh or sum(keys.shape[1] for keys in self._waiting) >= self._best.shape[1]:
             self.settle()
 
     def settle(self) -> None:
         """Bring ``best`` up to date, each row best first."""
         together = torch.cat([self._best, *self._waiting], dim=1)
-        torch.topk(together, self._best.shape[1], out=(self._best, torch.empty_like(self._best)))
-        self._cut = _scores(self._best[:, -1:])
+        self._best.copy_(_greatest(together, self._best.shape[1]))
+        self._cut = _scores(self._best.amin(1, keepdim=True))
         self._waiting = []
 
     def _wait(self, keys: Tensor, row: Tensor, counts: Tensor) -> None:
@@ -240,17 +230,17 @@ class _Running:
         self._waiting.append(padded)
 
 
-def _below_kth(folded: Tensor, k: int) -> Tensor:
-    """Return a score of each row (U, 1) that at least ``k`` of its scores are above, given maxima of its tiles (U, N).
+def _below_kth(scores: Tensor, k: int) -> Tensor:
+    """Return a value (U, 1) that at least ``k`` scores of each row (U, W) exceed, and not many more; -inf if W < k.
 
-    Each of the k greatest maxima is a score of its own.
+    Each of the k greatest maxima of disjoint parts of a row is a score of its own.
     """
-    queries, tiles = folded.shape
-    if tiles < k:
-        return torch.full((queries, 1), -torch.inf, device=folded.device)
-    coarse = max(1, tiles // (2 * k))  # fewer maxima, sooner sorted, are nearly as good
-    folded = folded[:, : tiles // coarse * coarse].unflatten(1, (coarse, -1)).amax(1)
-    kth = folded.topk(k, sorted=False).values.amin(1, keepdim=True)
+    queries, width = scores.shape
+    if width < k:
+        return torch.full((queries, 1), -torch.inf, device=scores.device)
+    parts = max(1, width // (3 * k))  # scores per part; more would leave more scores above, fewer are slower
+    maxima = scores[:, : width // parts * parts].unflatten(1, (parts, -1)).amax(1)
+    kth = maxima.topk(k, sorted=False).values.amin(1, keepdim=True)
     return torch.nextafter(kth, torch.full_like(kth, -torch.inf))
 
 
@@ -259,6 +249,19 @@ def _flat_above(values: Tensor, cut: Tensor) -> Tensor:
     if values.device.type == "cpu":  # several times faster than torch
         return torch.from_numpy(np.flatnonzero(values.numpy() > cut.numpy()))
     return (values > cut).view(-1).nonzero()[:, 0]
+
+
+def _take(values: Tensor, places: Tensor) -> Tensor:
+    if values.device.type == "cpu":
+        return torch.from_numpy(values.numpy().take(places.numpy()))
+    return values[places]
+
+
+def _greatest(keys: Tensor, k: int) -> Tensor:
+    """Return the ``k`` greatest of each row, in any order."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(np.partition(keys.numpy(), keys.shape[1] - k, axis=1)[:, keys.shape[1] - k :])
+    return keys.topk(k, sorted=False).values
 
 
 def _keys(scores: Tensor, items: Tensor) -> Tensor:
