@@ -13,6 +13,7 @@ from llmrec.errors import OutputError
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.tables import append_table
 
+pytestmark = pytest.mark.spark
 report = importlib.import_module("report")
 NIGHT = date(2026, 1, 31)
 

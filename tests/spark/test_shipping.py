@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import sys
 from pathlib import Path
+
+import pytest
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import ship_folder
 
@@ -23,6 +27,7 @@ print(shipped.path, [row["text"] for row in spark.range(2).mapInPandas(read, "id
 """
 
 
+@pytest.mark.spark
 def test_a_folder_is_read_by_executors_of_other_processes(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights.txt").write_text("0.25")
