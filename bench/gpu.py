@@ -21,9 +21,10 @@ from bench.output import arguments, save, show
 from bench.timing import interleaved, per_second, ratio
 from llmrec.nn.engine import for_inference
 from llmrec.nn.pairs import score_pairs
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import open_model
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PairScorer, PrefixScorer
+from llmrec.nn.scorer import PairScorer
 
 SHAPES = {"MiniLM-L6": (6, 384, 1536), "BERT-base": (12, 768, 3072)}
 BATCHES = (64, 128, 256, 512)

@@ -10,9 +10,10 @@ import torch
 from llmrec.nn.engine import for_inference
 from llmrec.nn.linear import Precision, pack
 from llmrec.nn.pairs import score_pairs
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import ItemStates, PairScorer, PrefixScorer
+from llmrec.nn.scorer import ItemStates, PairScorer
 from llmrec.nn.tokens import TextLimits, Tokens
 
 LONGEST = 512

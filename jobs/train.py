@@ -21,7 +21,7 @@ from llmrec.nn.artifact import (
 )
 from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.pretrained import load_backbone, load_tokens
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.training import counted_until, origin, require_fitting, split, train_fusion, train_scorer
@@ -42,7 +42,7 @@ def main(run: Run) -> None:
     limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
     tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
     torch.manual_seed(config.train.seed)  # the head's first weights
-    scorer = PrefixScorer(backbone, cached_layers=config.train.cached_layers)
+    scorer = make_scorer(config.train.scorer, backbone, config.train.cached_layers)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     until = counted_until(run.day, VALIDATION, config)
     work = run.work_folder()

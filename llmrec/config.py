@@ -118,6 +118,8 @@ class Train(Settings):
 
     seed: int = 1
     """Seed of sampling, shuffling and initialisation."""
+    scorer: Literal["prefix", "joint"] = "prefix"
+    """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower."""
     cached_layers: int = Field(default=2, ge=0)
     """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
     frozen_layers: int = Field(default=2, ge=0)
@@ -177,7 +179,8 @@ class Score(Settings):
     partitions: PositiveInt = 16
     """Tasks of the scoring stage; at least a few per core, so that progress shows."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """What BERT multiplies on a CPU; auto: bfloat16 where it is fast, else float32. int8 costs quality."""
+    """What BERT multiplies on a CPU; auto: bfloat16 where it is fast, else float32. int8
+    costs quality; for the joint scorer it means auto."""
 
 
 class Evaluate(Settings):

@@ -27,8 +27,8 @@ from llmrec.domain.users import User
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.catalogue import Catalogue, write_catalogue
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import open_model
-from llmrec.nn.scorer import PrefixScorer
 from llmrec.nn.tokens import TextLimits, Tokens
 
 torch.set_num_threads(1)  # on matrices this small, a second thread costs twenty times what it gives

@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from llmrec.errors import ArtifactError, OutputError
 from llmrec.nn.backbone import Backbone, BackboneShape
 from llmrec.nn.fusion import Fusion
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorer import Scorer
+from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits, Tokens
 
 FORMAT = "llmrec/1"
@@ -41,13 +42,14 @@ class ModelInfo:
     manifest: dict[str, Any]
 
 
-def save_encoder(folder: Path, scorer: PrefixScorer, tokens: Tokens) -> str:
+def save_encoder(folder: Path, scorer: Scorer, tokens: Tokens) -> str:
     """Write weights, configuration and tokenizer to ``folder``; return the encoder version."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}, folder / _WEIGHTS)
     tokens.tokenizer.no_truncation()  # else the file, and so the version, would follow the last text that was read
     tokens.tokenizer.save(str(folder / _TOKENIZER))
     settings = {
+        "scorer": scorer.name,
         "backbone": asdict(scorer.backbone.shape),
         "cached_layers": scorer.cached_layers,
         "texts": asdict(tokens.limits),
@@ -128,10 +130,11 @@ def resolve_model(path: str) -> ModelInfo:
     return ModelInfo(folder, _fingerprint(files), encoder_version, manifest)
 
 
-def load_encoder(folder: Path) -> tuple[PrefixScorer, Tokens]:
+def load_encoder(folder: Path) -> tuple[Scorer, Tokens]:
     """Load scorer and tokenizer from a folder written by `save_encoder`."""
     settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-    scorer = PrefixScorer(Backbone(BackboneShape(**settings["backbone"])), cached_layers=settings["cached_layers"])
+    backbone = Backbone(BackboneShape(**settings["backbone"]))
+    scorer = make_scorer(settings["scorer"], backbone, settings["cached_layers"])
     try:
         scorer.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:

@@ -73,9 +73,9 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(narrow, eps=shape.norm_epsilon)
         self.widen = nn.Linear(narrow, shape.width) if narrow != shape.width else None
 
-    def forward(self, ids: Tensor, positions: Tensor, side: int) -> Tensor:
-        """Embed tokens, (N,) -> (N, D); side 0 is the user's text, 1 the candidate's."""
-        states = self.words(ids) + self.positions(positions)
+    def forward(self, words: Tensor, positions: Tensor, side: int) -> Tensor:
+        """Add to the embeddings of words what they are and where, (N, narrow) -> (N, D); side 0 is the user's text."""
+        states = words + self.positions(positions)
         if self.types is not None:
             states = states + self.types.weight[min(side, self.types.num_embeddings - 1)]
         states = self.norm(states)
@@ -104,7 +104,16 @@ class Backbone(nn.Module):
 
     def embed(self, ids: Tensor, positions: Tensor, side: int) -> Tensor:
         """Embed tokens at positions counted from zero, (N,) -> (N, D)."""
-        states: Tensor = self.embeddings(ids, positions + self.shape.first_position, side)
+        return self.place(self.words(ids), positions, side)
+
+    def words(self, ids: Tensor) -> Tensor:
+        """Look tokens up, wherever they may stand, (N,) -> (N, embedding width)."""
+        words: Tensor = self.embeddings.words(ids)
+        return words
+
+    def place(self, words: Tensor, positions: Tensor, side: int) -> Tensor:
+        """Finish the embeddings of tokens that stand at ``positions``, counted from zero, on one side: (N, D)."""
+        states: Tensor = self.embeddings(words, positions + self.shape.first_position, side)
         return states
 
     def freeze_lower(self, layers: int) -> None:

@@ -14,8 +14,9 @@ from torch.nn import functional
 from llmrec.nn.attention import ByLength, Grouped, Own, Shared, by_run, first_tokens, softmax
 from llmrec.nn.backbone import Block
 from llmrec.nn.linear import Precision, best_float, pack
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, PairScorer, PrefixScorer
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, PairScorer, Scorer
 
 # Shape letters: B users, P pairs, S sequences, N tokens, L tokens of one sequence, H heads, E head width, D = H * E.
 
@@ -45,14 +46,17 @@ class Prefixes:
         return Shared(grouped, [user.keys[depth] for user in self.users], [user.values[depth] for user in self.users])
 
 
-def for_inference(scorer: PrefixScorer, precision: Precision | None = None) -> PairScorer:
+def for_inference(scorer: Scorer, precision: Precision | None = None) -> PairScorer:
     """Return what scores like ``scorer`` as it is now, and fastest where it is.
 
     ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for.
+    int8 exists for the prefix scorer on a CPU; elsewhere it means the best floats.
     """
-    scorer = scorer.eval()
-    if scorer.device.type == "cpu":
+    scorer, on_cpu = scorer.eval(), scorer.device.type == "cpu"
+    if on_cpu and isinstance(scorer, PrefixScorer):
         return Engine(scorer, precision or best_float())
+    if precision is None or precision is Precision.INT8:
+        precision = best_float() if on_cpu else Precision.BFLOAT16
     return scorer if precision is Precision.FLOAT32 else copy.deepcopy(scorer).to(torch.bfloat16)
 
 

@@ -20,7 +20,7 @@ from llmrec.nn.fusion import Fusion
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer, ReadUsers
+from llmrec.nn.scorer import ReadUsers, Scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 
@@ -55,7 +55,7 @@ class Recommender:
         self,
         *,
         catalogue: Catalogue,
-        scorer: PrefixScorer,
+        scorer: Scorer,
         tokens: Tokens,
         sizes: CandidateSizes,
         fusion: Fusion | None,

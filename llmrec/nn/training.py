@@ -15,7 +15,7 @@ from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.examples import Example, NegativeSampler, cut_examples
 from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.ragged import Ragged, take
-from llmrec.nn.scorer import ItemStates, PrefixScorer
+from llmrec.nn.scorer import ItemStates, Scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Pieces, Tokens
 
@@ -67,7 +67,7 @@ Judge = Callable[[], float]
 
 
 def fine_tune(
-    scorer: PrefixScorer,
+    scorer: Scorer,
     tokens: Tokens,
     catalogue: Catalogue,
     users: Sequence[User],
@@ -119,7 +119,7 @@ def _batches(users: Sequence[User], plan: TrainingPlan, rng: np.random.Generator
 class _Best:
     """Keeps the weights of the best validation so far."""
 
-    def __init__(self, scorer: PrefixScorer, judge: Judge) -> None:
+    def __init__(self, scorer: Scorer, judge: Judge) -> None:
         self._scorer, self._judge = scorer, judge
         self.figure, self.stale = -math.inf, 0
         self.look()
@@ -146,7 +146,7 @@ class _Learner:
 
     def __init__(
         self,
-        scorer: PrefixScorer,
+        scorer: Scorer,
         tokens: Tokens,
         catalogue: Catalogue,
         sampler: NegativeSampler,
@@ -219,7 +219,7 @@ class _Learner:
 
 
 def _optimiser(
-    scorer: PrefixScorer, rate: float, steps: int
+    scorer: Scorer, rate: float, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     head = {"params": list(scorer.head.parameters()), "lr": 10 * rate}
     body = {"params": [p for p in scorer.backbone.parameters() if p.requires_grad], "lr": rate}

@@ -23,7 +23,7 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.recommender import Recommender
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
 from llmrec.pipelines.night import Night
@@ -41,6 +41,7 @@ _JUDGING_SIZES = CandidateSizes(dense=0, covisitation=40, popularity=10, supplie
 def require_fitting(backbone: Backbone, config: Config) -> None:
     """Raise ConfigError if the settings ask for more layers or longer texts than the encoder has."""
     layers, longest = len(backbone.stack), backbone.max_tokens
+    pair = config.texts.max_user_tokens + config.texts.max_item_tokens - 1
     problems = [
         *(f"train.{name} is {value}, expected at most {most}" for name, value, most in (
             ("cached_layers", config.train.cached_layers, layers - 1),
@@ -50,6 +51,8 @@ def require_fitting(backbone: Backbone, config: Config) -> None:
             ("max_user_tokens", config.texts.max_user_tokens),
             ("max_item_tokens", config.texts.max_item_tokens),
         ) if value > longest),
+        *([f"texts.max_user_tokens and max_item_tokens make pairs of {pair}, expected at most {longest} for the joint "
+           "scorer"] if config.train.scorer == "joint" and pair > longest else []),
     ]  # fmt: skip
     if problems:
         raise ConfigError(f"{config.encoder.path}: has {layers} layers and {longest} positions: {'; '.join(problems)}")
@@ -74,7 +77,7 @@ def counted_until(run_date: date, part: str, config: Config) -> date:
 
 
 def train_scorer(
-    scorer: PrefixScorer,
+    scorer: Scorer,
     tokens: Tokens,
     catalogue: Catalogue,
     learners: DataFrame,
@@ -145,7 +148,7 @@ def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any
 
 
 def _judge(
-    scorer: PrefixScorer, tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets: Sequence[set[int]]
+    scorer: Scorer, tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets: Sequence[set[int]]
 ) -> Callable[[], float]:
     def ndcg() -> float:
         recommender = Recommender(catalogue=catalogue, scorer=scorer, tokens=tokens, sizes=_JUDGING_SIZES, fusion=None)

@@ -21,7 +21,7 @@ from llmrec.nn.engine import for_inference
 from llmrec.nn.judging import judge_user
 from llmrec.nn.linear import Precision
 from llmrec.nn.recommender import Recommender
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import Tokens
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.users import TARGETS, to_users
@@ -148,7 +148,7 @@ def worker_recommender(parts: NightParts) -> Recommender:
 
 
 @lru_cache(maxsize=2)
-def _encoder(model: Shipped) -> tuple[PrefixScorer, Tokens]:
+def _encoder(model: Shipped) -> tuple[Scorer, Tokens]:
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     use_threads(context.cpus() if context else 1)

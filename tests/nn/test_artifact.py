@@ -20,14 +20,15 @@ from llmrec.nn.artifact import (
     resolve_model,
     save_encoder,
 )
+from llmrec.nn.joint import JointScorer
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorer import Scorer
 from tests import tiny
 
 FACTS = {"trained_until": "2026-01-31", "metrics": {"ndcg": 0.1, "importance": {}}}
 
 
-def save_model(folder: Path, scorer: PrefixScorer) -> ModelInfo:
+def save_model(folder: Path, scorer: Scorer) -> ModelInfo:
     save_encoder(folder, scorer, tiny.tokens())
     return finish_model(folder, tiny.fusion(), FACTS)
 
@@ -39,7 +40,7 @@ def change_manifest(folder: Path, change: Callable[[dict], None]) -> None:
 
 
 @torch.inference_mode()
-def logits(scorer: PrefixScorer) -> torch.Tensor:
+def logits(scorer: Scorer) -> torch.Tensor:
     users = scorer.encode_users(Ragged.of([np.array([2, 4, 7, 3], np.int32), np.array([2], np.int32)]))
     items = scorer.encode_items(Ragged.of([np.array([2, 5, 3], np.int32), np.array([2, 9, 8, 3], np.int32)]))
     return scorer.pair_logits(users, items, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]))
@@ -74,6 +75,13 @@ def test_a_model_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
     fusion = load_fusion(tmp_path / "model")
     assert fusion is not None
     np.testing.assert_array_equal(fusion.probabilities(features), tiny.fusion().probabilities(features))
+
+
+def test_a_joint_scorer_comes_back_as_one(tmp_path: Path) -> None:
+    scorer = JointScorer(tiny.backbone(seed=3)).eval()
+    save_model(tmp_path / "model", scorer)
+    loaded, _ = load_encoder(tmp_path / "model")
+    torch.testing.assert_close(logits(loaded), logits(scorer), rtol=0, atol=0)
 
 
 def test_the_manifest_holds_the_facts_and_a_sha256_of_every_file(saved: Path) -> None:

@@ -6,9 +6,9 @@ import torch
 from transformers import AutoConfig, GPT2Config, GPT2Model
 
 from llmrec.errors import ArtifactError
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import SUPPORTED, load_backbone, load_tokens, open_model
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer
 from tests import tiny
 
 FAMILIES = ["bert", "distilbert", "roberta", "electra"]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from llmrec.nn.engine import Engine, for_inference
 from llmrec.nn.linear import Precision
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer
 from tests import tiny
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)

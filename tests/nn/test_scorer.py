@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import open_model
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PrefixScorer
 from tests import tiny
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)

@@ -18,9 +18,11 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.examples import Example, NegativeSampler, cut_examples
+from llmrec.nn.joint import JointScorer
 from llmrec.nn.losses import in_batch, listwise
+from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.recommender import Recommender
-from llmrec.nn.scorer import PrefixScorer
+from llmrec.nn.scorer import Scorer
 from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
 from tests import tiny
 
@@ -57,7 +59,7 @@ def shuffled(users: list[User]) -> list[User]:
     return [tiny.user(user.user_id, rng.permutation(27)[: len(user.liked)].tolist()) for user in users]
 
 
-def quality(scorer: PrefixScorer, shop: Catalogue, column: str = "pair_logit") -> float:
+def quality(scorer: Scorer, shop: Catalogue, column: str = "pair_logit") -> float:
     """NDCG@10 of the four things of their colour that 15 new users have not seen yet."""
     users = likers(15, seed=2, liked=5)
     recommender = Recommender(catalogue=shop, scorer=scorer, tokens=tiny.tokens(), sizes=ALL_UNSEEN, fusion=None)
@@ -111,6 +113,14 @@ def test_a_planted_pattern_is_learned_by_pair_scores_and_by_vectors(
     assert after > 0.9 > 0.8 > before
     assert outcome.losses[-1] < outcome.losses[0] - 0.5
     assert not scorer.training
+
+
+def test_the_joint_scorer_learns_by_the_same_steps(shop: Catalogue) -> None:
+    scorer, training = JointScorer(tiny.backbone(layers=2)), plan(max_epochs=2)
+    outcome = fine_tune(
+        scorer, tiny.tokens(), shop, likers(60, seed=1), training, lambda: quality(scorer, shop), lambda _: None
+    )
+    assert outcome.ndcg > 0.8 > 0.6 > outcome.ndcg_before
 
 
 def test_with_shuffled_likes_nothing_is_learned(shop: Catalogue) -> None:

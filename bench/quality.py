@@ -1,0 +1,266 @@
+"""What the fast pair scorer costs in quality: the prefix scorer next to the joint cross-encoder, trained alike.
+
+    make demo/data
+    .venv/bin/python -m bench.quality --data FOLDER --work FOLDER [--json FILE]
+
+Both start from the same encoder and take the same steps: same seed, examples, negatives, losses, batch size. Each has
+the learning rate that is best on validation rows (of RATES, with the first seed), then all SEEDS. Each test row is a
+list of 50: the target and the items nearest to the history by co-visitation and by the frozen encoder. NDCG@10 of the
+target's place, ties counted against it; differences are of the same rows, averaged over seeds before they are
+resampled. bfloat16 and int8 are the weights of the shipped k, computed with fewer bits.
+
+FOLDER of the data holds items (item_id, title), events (user_id, item_id, position, period), valid and test (user_id,
+history, target) as Parquet. A run that is finished is kept in the work folder, so the command can be stopped and
+started again; it takes hours.
+"""
+
+import itertools
+import json
+import math
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from scipy import sparse
+
+from bench.output import arguments, save, show
+from bench.texts import ENCODER, require_demo_data
+from llmrec.config import Train
+from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap
+from llmrec.domain.users import User
+from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.encoding import encode_texts
+from llmrec.nn.engine import for_inference
+from llmrec.nn.linear import Precision
+from llmrec.nn.pairs import score_pairs
+from llmrec.nn.prefix import PrefixScorer
+from llmrec.nn.pretrained import load_backbone, load_tokens
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import Scorer
+from llmrec.nn.scorers import make_scorer
+from llmrec.nn.state_cache import StateCache
+from llmrec.nn.tokens import TextLimits, Tokens
+from llmrec.nn.training import TrainingPlan, fine_tune
+
+SEEDS = (1, 2, 3)
+RATES = (1e-4, 3e-5, 3e-4)
+SHIPPED = Train().cached_layers
+SYSTEMS = ("joint", f"prefix-{SHIPPED}", *(f"prefix-{k}" for k in (0, 2, 4) if k != SHIPPED))
+EXAMPLES, VALIDATION_ROWS, TEST_ROWS, CANDIDATES = 2400, 200, 600, 50
+LIMITS = TextLimits(history_items=5, history_tokens=16, max_user_tokens=86, max_item_tokens=26)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A history and a list of candidates, the target first."""
+
+    history: np.ndarray
+    candidates: np.ndarray
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The data as the model sees it."""
+
+    catalogue: Catalogue
+    learners: list[User]
+    valid: list[Row]
+    test: list[Row]
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The encoder's tokenizer."""
+        return load_tokens(str(ENCODER), LIMITS)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training."""
+
+    system: str
+    rate: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.system}-{self.rate:g}-{self.seed}"
+
+
+def main() -> int:
+    """Train what is missing, judge, print, save."""
+    parser = arguments(__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the benchmark's Parquet files")
+    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER", help="finished runs are kept here")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, one thread each (default 2)")
+    args = parser.parse_args()
+    require_demo_data()
+    args.work.mkdir(parents=True, exist_ok=True)
+    open_benchmark(args.data, args.work)
+    with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
+        run = partial(_run, args.data, args.work)
+        tried = [Trial(system, rate, SEEDS[0]) for rate in RATES for system in SYSTEMS]
+        found = dict(zip(tried, pool.map(run, tried), strict=True))
+        best = {s: max((t for t in tried if t.system == s), key=lambda t: found[t]["valid"]).rate for s in SYSTEMS}
+        chosen = [Trial(system, best[system], seed) for seed in SEEDS for system in SYSTEMS]
+        results = dict(zip(chosen, pool.map(partial(_judge, args.data, args.work), chosen), strict=True))
+    table = _compare(results)
+    show(f"{TEST_ROWS} rows of {CANDIDATES}, {len(SEEDS)} seeds, {EXAMPLES} examples each", table)
+    trials = {trial.name: facts for trial, facts in found.items()}
+    save(args.json, {"table": table, "trials": trials, "best_rate": best})
+    return 0
+
+
+def _compare(results: dict[Trial, dict[str, list[float]]]) -> list[dict[str, object]]:
+    """Rows of the table: NDCG@10 of each system and precision, and its difference to the joint scorer."""
+    by_row: dict[str, list[list[float]]] = {}
+    for trial, judged in results.items():
+        for precision, values in judged.items():
+            by_row.setdefault(f"{trial.system} {precision}", []).append(values)
+    means = {name: np.mean(values, axis=0) for name, values in by_row.items()}
+    reference = means["joint float32"]
+    table = []
+    for name, values in means.items():
+        ndcg, low, high = bootstrap_interval(values, 1000, seed=0)
+        difference, least, most, p = paired_bootstrap(values, reference, 1000, seed=0)
+        table.append({
+            "system": name, "NDCG@10": f"{ndcg:.4f} ({low:.4f} to {high:.4f})",
+            "to joint": f"{difference:+.4f} ({least:+.4f} to {most:+.4f})", "p": f"{p:.3f}",
+            "each seed": " ".join(f"{np.mean(one):.4f}" for one in by_row[name]),
+        })  # fmt: skip
+    return table
+
+
+def _run(data: Path, work: Path, trial: Trial) -> dict[str, float]:
+    """Train once, unless that was done before; return what it came to on validation rows."""
+    facts = work / f"{trial.name}.json"
+    if not facts.is_file():
+        torch.set_num_threads(1)
+        bench = open_benchmark(data, work)
+        scorer = _untrained(trial)
+        plan = TrainingPlan(
+            seed=trial.seed, frozen_layers=0, max_examples=EXAMPLES, positives=1, negatives=4, batch_examples=16,
+            learning_rate=trial.rate, max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
+        )  # fmt: skip
+        keep_last: Callable[[], float] = itertools.count().__next__  # every system takes all steps
+        begun = time.process_time()
+        outcome = fine_tune(scorer, bench.tokens, bench.catalogue, bench.learners, plan, keep_last, lambda _: None)
+        torch.save(scorer.state_dict(), work / f"{trial.name}.pt")
+        seconds = time.process_time() - begun
+        valid = float(np.mean(_ndcg(scorer, None, bench, bench.valid)))
+        facts.write_text(json.dumps({"valid": valid, "loss": outcome.losses[-1], "cpu_seconds": seconds}))
+        print(f"{trial.name}: validation NDCG@10 {valid:.4f} after {seconds:.0f} s of CPU", file=sys.stderr, flush=True)
+    found: dict[str, float] = json.loads(facts.read_text())
+    return found
+
+
+def _judge(data: Path, work: Path, trial: Trial) -> dict[str, list[float]]:
+    """NDCG@10 of every test row, by precision."""
+    _run(data, work, trial)
+    judged = work / f"{trial.name}-test.json"
+    if not judged.is_file():
+        torch.set_num_threads(1)
+        bench, scorer = open_benchmark(data, work), _untrained(trial)
+        scorer.load_state_dict(torch.load(work / f"{trial.name}.pt", weights_only=True))
+        shipped = isinstance(scorer, PrefixScorer) and scorer.cached_layers == SHIPPED
+        precisions = list(Precision) if shipped else [Precision.FLOAT32]
+        judged.write_text(json.dumps({p.value: _ndcg(scorer, p, bench, bench.test) for p in precisions}))
+        print(f"{trial.name}: judged", file=sys.stderr, flush=True)
+    found: dict[str, list[float]] = json.loads(judged.read_text())
+    return found
+
+
+def _untrained(trial: Trial) -> Scorer:
+    torch.manual_seed(trial.seed)  # the head's first weights
+    name, _, cached = trial.system.partition("-")
+    return make_scorer(name, load_backbone(str(ENCODER)), int(cached or 0))
+
+
+@torch.inference_mode()
+def _ndcg(scorer: Scorer, precision: Precision | None, bench: Benchmark, rows: list[Row]) -> list[float]:
+    fast, tokens, catalogue = for_inference(scorer, precision), bench.tokens, bench.catalogue
+    cache, found, nothing = StateCache(fast, tokens, catalogue), [], np.zeros(0, np.int32)
+    for start in range(0, len(rows), 8):
+        part = rows[start : start + 8]
+        users = [tokens.user_sequence(nothing, [catalogue.pieces(item) for item in row.history]) for row in part]
+        distinct, place = np.unique(np.concatenate([row.candidates for row in part]), return_inverse=True)
+        user = np.repeat(np.arange(len(part)), [len(row.candidates) for row in part])
+        states = fast.encode_users(Ragged.of(users))
+        logits = score_pairs(fast, states, cache.states(distinct), user, place.astype(np.int64))
+        for at in range(len(part)):
+            own = logits[user == at]
+            above = int((own[1:] >= own[0]).sum())
+            found.append(1 / math.log2(2 + above) if above < 10 else 0.0)
+    return found
+
+
+def open_benchmark(data: Path, work: Path) -> Benchmark:
+    """Read the data; the catalogue is made once."""
+    items = pd.read_parquet(data / "items.parquet")
+    place = {name: at for at, name in enumerate(items["item_id"])}
+    events = pd.read_parquet(data / "events.parquet").query("period == 'train'").sort_values(["user_id", "position"])
+    sequences = [
+        np.array([place[name] for name in own], np.int32) for _, own in events.groupby("user_id", sort=True)["item_id"]
+    ]
+    if not (work / "catalogue").is_dir():
+        _make_catalogue(items, sequences, work / "catalogue")
+    catalogue = Catalogue.load(work / "catalogue")
+    learners = [User(str(at), own, own, own) for at, own in enumerate(sequences) if len(own) > 1]
+    parts = {"valid": VALIDATION_ROWS, "test": TEST_ROWS}
+    tables = {part: pd.read_parquet(data / f"{part}.parquet").sample(n, random_state=0) for part, n in parts.items()}
+    rows = {part: [_row(catalogue, place, *pair) for pair in zip(table["history"], table["target"], strict=True)]
+            for part, table in tables.items()}  # fmt: skip
+    return Benchmark(catalogue, learners, **rows)
+
+
+def _make_catalogue(items: pd.DataFrame, sequences: list[np.ndarray], folder: Path) -> None:
+    tokens = load_tokens(str(ENCODER), LIMITS)
+    frozen = for_inference(make_scorer("prefix", load_backbone(str(ENCODER)), 0))
+    pieces, vectors = encode_texts(frozen, tokens, items["title"].tolist())
+    count = len(items)
+    owner = np.repeat(np.arange(len(sequences)), [len(own) for own in sequences])
+    taken = sparse.csr_matrix((np.ones(len(owner)), (owner, np.concatenate(sequences))), (len(sequences), count))
+    taken.data[:] = 1
+    popularity = np.asarray(taken.sum(axis=0)).ravel()
+    together = (taken.T @ taken).tocoo()
+    apart = together.row != together.col
+    row, column = together.row[apart], together.col[apart]
+    rows = pa.table({
+        "item_id": items["item_id"].tolist(), "title": items["title"].tolist(),
+        "tokens": pa.array([p.tolist() for p in pieces], pa.list_(pa.int32())),
+        "vector": pa.array(list(vectors), pa.list_(pa.float32())),
+        "available": [True] * count,
+        **dict.fromkeys(("taken", "taken_lately", "liked"), popularity.astype(int)),
+    })  # fmt: skip
+    weight = together.data[apart] / np.sqrt(popularity[row] * popularity[column])
+    neighbours = {"item": row.astype(np.int32), "neighbour": column.astype(np.int32), "weight": weight}
+    write_catalogue(folder, rows, pa.table(neighbours))
+
+
+def _row(catalogue: Catalogue, place: dict[str, int], history: np.ndarray, target: str) -> Row:
+    """Half of the others by co-visitation with the history, the rest by the frozen vectors."""
+    own, wanted = np.array([place[name] for name in history], np.int32), place[target]
+    weights = np.zeros(len(catalogue))
+    for item in own:
+        span = slice(*catalogue.neighbour_starts[item : item + 2])
+        np.add.at(weights, catalogue.neighbours[span], catalogue.neighbour_weights[span])
+    taken = {wanted, *own.tolist()}
+    covisited = [int(item) for item in np.argsort(-weights, kind="stable") if weights[item] > 0 and item not in taken]
+    others = covisited[: (CANDIDATES - 1) // 2]
+    similar = catalogue.vectors @ catalogue.vectors[own].mean(axis=0)
+    near = (int(item) for item in np.argsort(-similar, kind="stable") if item not in taken and item not in set(others))
+    others += itertools.islice(near, CANDIDATES - 1 - len(others))
+    return Row(own, np.array([wanted, *others], np.int32))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

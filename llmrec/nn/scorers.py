@@ -1,0 +1,23 @@
+"""The scorers by name."""
+
+from llmrec.nn.backbone import Backbone
+from llmrec.nn.joint import JointScorer
+from llmrec.nn.prefix import PrefixScorer
+from llmrec.nn.scorer import Scorer
+
+
+def make_scorer(name: str, backbone: Backbone, cached_layers: int) -> Scorer:
+    """Put an untrained head on ``backbone``.
+
+    Args:
+        name: as the configuration calls it; see config.Train.scorer.
+        backbone: the encoder.
+        cached_layers: what the prefix scorer caches of candidates; others ignore it.
+
+    Raises ValueError if there is no such scorer, or the encoder is too small for ``cached_layers``.
+    """
+    if name == PrefixScorer.name:
+        return PrefixScorer(backbone, cached_layers=cached_layers)
+    if name == JointScorer.name:
+        return JointScorer(backbone)
+    raise ValueError(f"scorer is {name!r}, expected {PrefixScorer.name!r} or {JointScorer.name!r}")
