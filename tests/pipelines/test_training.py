@@ -12,7 +12,7 @@ def config(scorer: str, user: int, item: int) -> Config:
 
 def test_texts_must_fit_the_encoders_64_positions() -> None:
     require_fitting(tiny.backbone(), config("prefix", 64, 64))
-    with pytest.raises(ConfigError, match="texts.max_user_tokens is 65, expected at most 64"):
+    with pytest.raises(ConfigError, match=r"texts\.max_user_tokens is 65, expected at most 64"):
         require_fitting(tiny.backbone(), config("prefix", 65, 64))
 
 
