@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec.errors import InputTableError
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
@@ -88,19 +90,23 @@ def write_catalogue(folder: Path, items: pa.Table, neighbours: pa.Table) -> Cata
         folder: created; must not exist.
         items: item_id, title, tokens, vector, available, taken, taken_lately, liked; one row per item, in index order.
         neighbours: item, neighbour, weight; in any order, items by index.
+
+    Raises InputTableError naming an item whose vector holds NaN or infinity.
     """
+    vectors = items["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    vectors = vectors.reshape(len(items), -1)
+    _require_finite(items, vectors)
     folder.mkdir(parents=True)
     named = items.select(["item_id", "title"]).combine_chunks()
     with pa.OSFile(str(folder / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, named.schema) as writer:
         writer.write_table(named)
     tokens = items["tokens"].combine_chunks()
-    vectors = items["vector"].combine_chunks()
     size = len(items)
     ordered = neighbours.sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "tokens": tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32),
         "token_starts": _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False)),
-        "vectors": vectors.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(size, -1),
+        "vectors": vectors,
         "neighbours": ordered["neighbour"].to_numpy().astype(np.int32),
         "neighbour_weights": ordered["weight"].to_numpy().astype(np.float32),
         "neighbour_starts": _starts(np.bincount(ordered["item"].to_numpy(), minlength=size)),
@@ -111,6 +117,15 @@ def write_catalogue(folder: Path, items: pa.Table, neighbours: pa.Table) -> Cata
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     return Catalogue.load(folder)
+
+
+def _require_finite(items: pa.Table, vectors: Floats) -> None:
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(broken):
+        raise InputTableError(
+            f"item_vectors: the vectors of {len(broken)} items, the first is {items['item_id'][broken[0]].as_py()!r}, "
+            "hold NaN or infinity; expected numbers: remove these rows and run again, or mend the encoder"
+        )
 
 
 def _starts(lengths: npt.NDArray[np.generic]) -> Longs:

@@ -95,6 +95,12 @@ class Recommender:
         user_of_pair = np.repeat(np.arange(len(users)), [len(p.items) for p in proposals])
         item_of_pair = np.concatenate([p.items for p in proposals])
         logits = self._pair_logits(states, user_of_pair, item_of_pair)
+        broken = np.flatnonzero(~np.isfinite(logits))
+        if len(broken):
+            user, [item] = users[user_of_pair[broken[0]]], self.catalogue.ids(item_of_pair[broken[:1]])
+            raise FloatingPointError(
+                f"user {user.user_id!r}, item {item!r}: the pair's logit is {logits[broken[0]]}, expected a number"
+            )
         ends = np.cumsum([len(p.items) for p in proposals])[:-1]
         return [
             Scored(user, own, self._features(user, own, row[own.items], logit))

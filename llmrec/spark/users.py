@@ -52,12 +52,13 @@ def add_profiles(gathered: DataFrame, users: DataFrame) -> DataFrame:
 def add_supplied(users: DataFrame, candidates: DataFrame, at_most: int) -> DataFrame:
     """Add ``supplied``: each user's best candidates of the user-supplied table, as structs of item and score.
 
-    Input of candidates: user_id, item, source_score. Users without candidates get an empty array.
+    Input of candidates: user_id, item, source_score. No score, or NaN, is 0. Users without candidates get an
+    empty array.
     """
     best = F.array_sort(F.collect_list(F.struct((-F.col("score")).alias("order"), INDEX, "score")))
     supplied = (
         candidates.groupBy(C.USER, INDEX)
-        .agg(F.max(F.coalesce(C.SOURCE_SCORE, F.lit(0.0))).cast("float").alias("score"))
+        .agg(F.max(F.nanvl(F.coalesce(C.SOURCE_SCORE, F.lit(0.0)), F.lit(0.0))).cast("float").alias("score"))
         .groupBy(C.USER)
         .agg(F.slice(best, 1, at_most).alias("_best"))
         .select(C.USER, F.transform("_best", lambda c: F.struct(c[INDEX], c["score"])).alias("supplied"))

@@ -33,7 +33,7 @@ def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> Non
 
 def test_supplied_candidates_keep_the_best_scores(spark: SparkSession) -> None:
     users = spark.createDataFrame([("u",), ("v",)], "user_id string")
-    rows = [("u", 4, 0.1), ("u", 2, 0.9), ("u", 2, 0.3), ("u", 7, None), ("gone", 1, 1.0)]
+    rows = [("u", 4, 0.1), ("u", 2, 0.9), ("u", 2, 0.3), ("u", 2, float("nan")), ("u", 7, None), ("gone", 1, 1.0)]
     candidates = spark.createDataFrame(rows, "user_id string, item int, source_score double")
     found = {row["user_id"]: row["supplied"] for row in add_supplied(users, candidates, 2).collect()}
     assert [(c["item"], round(c["score"], 3)) for c in found["u"]] == [(2, 0.9), (4, 0.1)]

@@ -1,0 +1,89 @@
+"""What no catalogue and no user should look like, and some do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llmrec.errors import InputTableError
+from llmrec.nn.candidates import CandidateSizes
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.encoding import encode_texts
+from llmrec.nn.engine import for_inference
+from llmrec.nn.linear import Precision
+from llmrec.nn.pairs import score_pairs
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.recommender import Recommender
+from tests import tiny
+
+TEXTS = [
+    "",
+    " \t\n\u00a0\u3000",
+    "red tea " * 50_000,
+    "🫖🫖 чай 茶 café 👩‍👩‍👧",
+    "\x00\x07red\x1b[31m\u202etea\ufeff",
+    "[SEP] [CLS] [PAD]",
+    "red tea",
+    "red tea",
+]
+ALL = CandidateSizes(dense=50, covisitation=50, popularity=50, supplied=50)
+ONE_SUPPLIED = CandidateSizes(dense=0, covisitation=0, popularity=0, supplied=1)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    _, vectors = encode_texts(for_inference(tiny.scorer()), tiny.tokens(), TEXTS)
+    assert np.isfinite(vectors).all()
+    return tiny.catalogue(tmp_path_factory.mktemp("bad") / "catalogue", TEXTS, vectors=vectors)
+
+
+def recommender(catalogue: Catalogue, sizes: CandidateSizes = ALL) -> Recommender:
+    return Recommender(
+        catalogue=catalogue, scorer=tiny.scorer(), tokens=tiny.tokens(), sizes=sizes, fusion=tiny.fusion()
+    )
+
+
+@pytest.mark.parametrize("text", TEXTS[:6])
+def test_any_profile_and_any_history_get_a_whole_list(shop: Catalogue, text: str) -> None:
+    odd = [0, 1, 2, 3, 4, 5]
+    users = [tiny.user("no history", text=text), tiny.user("odd history", odd, text=text)]
+    lists = list(recommender(shop).recommend(users, top_n=8))
+    assert [len(rows) for rows in lists] == [8, 2]
+    assert all(0 <= row.score <= 1 for rows in lists for row in rows)
+
+
+def test_texts_without_words_have_the_same_vector(shop: Catalogue) -> None:
+    np.testing.assert_allclose(shop.vectors[0], shop.vectors[1], atol=1e-6)
+    np.testing.assert_allclose(shop.vectors[6], shop.vectors[7], atol=1e-6)
+
+
+def test_one_candidate_is_a_list_of_one(shop: Catalogue) -> None:
+    [rows] = recommender(shop, ONE_SUPPLIED).recommend([tiny.user("u", [6], supplied={3: 0.5})], top_n=5)
+    assert [(row.rank, row.item_id) for row in rows] == [(1, "3")]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", list(Precision))
+def test_the_same_candidate_twice_scores_the_same(precision: Precision) -> None:
+    scorer, texts = for_inference(tiny.scorer(), precision), [np.array([2, 5, 6, 3], np.int32)] * 2
+    users = scorer.encode_users(Ragged.of([np.array([2, 4, 7, 3], np.int32)]))
+    user, item = np.zeros(4, np.int64), np.array([0, 1, 0, 0])
+    logits = score_pairs(scorer, users, scorer.encode_items(Ragged.of(texts)), user, item)
+    assert len(set(logits.tolist())) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_vector_that_is_not_a_number_names_its_item(tmp_path: Path, value: float) -> None:
+    vectors = np.eye(3, 32, dtype=np.float32)
+    vectors[1, 4] = value
+    with pytest.raises(InputTableError, match="item_vectors: the vectors of 1 items, the first is '1'"):
+        tiny.catalogue(tmp_path / "catalogue", ["red", "blue", "green"], vectors=vectors)
+    assert not (tmp_path / "catalogue").exists()
+
+
+def test_a_logit_that_is_not_a_number_names_user_and_item(shop: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = recommender(shop, ONE_SUPPLIED)
+    monkeypatch.setattr(broken, "_pair_logits", lambda *_: np.full(1, np.nan, np.float32))
+    with pytest.raises(FloatingPointError, match="user 'u', item '3': the pair's logit is nan"):
+        list(broken.recommend([tiny.user("u", [6], supplied={3: 0.5})], top_n=1))
