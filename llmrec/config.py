@@ -153,6 +153,8 @@ class Candidates(Settings):
 
     dense: int = Field(default=50, ge=0)
     """Nearest items to the user's vector, by the fine-tuned encoder."""
+    dense_search: Literal["exact", "approximate"] = "exact"
+    """approximate looks at a part of the items, with faiss (pip install "llmrec[approximate]")."""
     covisitation: int = Field(default=100, ge=0)
     """Items that users with the same recent items took too."""
     popularity: int = Field(default=30, ge=0)

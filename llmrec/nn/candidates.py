@@ -38,14 +38,14 @@ class Proposals:
     """(P, len(SOURCES)) which source proposed the item."""
 
 
-def propose(user: User, catalogue: Catalogue, sizes: CandidateSizes, similarity: Floats | None) -> Proposals:
+def propose(user: User, catalogue: Catalogue, sizes: CandidateSizes, nearest: Items) -> Proposals:
     """Take the union of all sources, without seen and unavailable items.
 
-    ``similarity`` (S,) is the user's cosine with every item; None leaves dense retrieval out.
+    ``nearest`` are the available unseen items nearest to the user's vector, best first: dense retrieval's share.
     """
     near, weights = covisited(user.recent, catalogue)
     by_source = {
-        C.DENSE: _best_dense(user, catalogue, similarity, sizes.dense) if similarity is not None else _NOTHING,
+        C.DENSE: nearest[: sizes.dense],
         C.COVISITATION: _best_allowed(near, weights, user, catalogue, sizes.covisitation),
         C.POPULARITY: most_popular(user, catalogue, sizes.popularity),
         C.SUPPLIED: _supplied(user, catalogue, sizes.supplied),
@@ -83,16 +83,6 @@ def look_up(items: Items, known: Items, values: Floats) -> Floats:
         return np.zeros(len(items), np.float32)
     place = np.searchsorted(known, items).clip(max=len(known) - 1)
     return np.where(known[place] == items, values[place], 0).astype(np.float32)
-
-
-def _best_dense(user: User, catalogue: Catalogue, similarity: Floats, count: int) -> Items:
-    if not count:
-        return _NOTHING
-    allowed = np.where(catalogue.available, similarity, -np.inf)
-    allowed[user.seen] = -np.inf
-    count = min(count, len(allowed))
-    best = np.argpartition(-allowed, count - 1)[:count]
-    return best[np.isfinite(allowed[best])].astype(np.int32)
 
 
 def _best_allowed(items: Items, weights: Floats, user: User, catalogue: Catalogue, count: int) -> Items:

@@ -20,6 +20,7 @@ from llmrec.nn.fusion import Fusion
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.scorer import ReadUsers, Scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
@@ -60,14 +61,26 @@ class Recommender:
         sizes: CandidateSizes,
         fusion: Fusion | None,
         precision: Precision | None = None,
+        index: Index | None = None,
     ) -> None:
+        """Make ready.
+
+        Args:
+            catalogue: of the night.
+            scorer: trained.
+            tokens: its tokenizer.
+            sizes: of the candidate sources.
+            fusion: the ranker; None where only `score` is asked for.
+            precision: of the pair scorer, see `for_inference`.
+            index: answers dense retrieval; None searches all vectors of the catalogue.
+        """
         self.catalogue = catalogue
         self._scorer = for_inference(scorer, precision)
         self.tokens = tokens
         self.sizes = sizes
         self.fusion = fusion
         self._states = StateCache(self._scorer, tokens, catalogue)
-        self._vectors = torch.from_numpy(np.asarray(catalogue.vectors)).to(self._scorer.device)
+        self._index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
 
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
@@ -88,9 +101,9 @@ class Recommender:
     @torch.inference_mode()
     def _score_batch(self, users: Sequence[User]) -> list[Scored]:
         states = self._scorer.encode_users(Ragged.of(self._user_sequences(users), self._scorer.device))
-        similarity = (states.vectors @ self._vectors.T).float().cpu().numpy()
         proposals = [
-            propose(user, self.catalogue, self.sizes, row) for user, row in zip(users, similarity, strict=True)
+            propose(user, self.catalogue, self.sizes, near)
+            for user, near in zip(users, self._nearest(states.vectors, users), strict=True)
         ]
         user_of_pair = np.repeat(np.arange(len(users)), [len(p.items) for p in proposals])
         item_of_pair = np.concatenate([p.items for p in proposals])
@@ -101,11 +114,17 @@ class Recommender:
             raise FloatingPointError(
                 f"user {user.user_id!r}, item {item!r}: the pair's logit is {logits[broken[0]]}, expected a number"
             )
+        vectors = states.vectors.float().cpu().numpy()
         ends = np.cumsum([len(p.items) for p in proposals])[:-1]
         return [
-            Scored(user, own, self._features(user, own, row[own.items], logit))
-            for user, own, row, logit in zip(users, proposals, similarity, np.split(logits, ends), strict=True)
+            Scored(user, own, self._features(user, own, self.catalogue.vectors[own.items] @ vector, logit))
+            for user, own, vector, logit in zip(users, proposals, vectors, np.split(logits, ends), strict=True)
         ]
+
+    def _nearest(self, vectors: torch.Tensor, users: Sequence[User]) -> list[Items]:
+        """Return each user's nearest items that are available and not seen, best first."""
+        top = self._index.top_k(vectors, self.sizes.dense, excluded=[user.seen for user in users])
+        return [row[row >= 0].astype(np.int32) for row in top.items.cpu().numpy()]
 
     def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
         profiles = self.tokens.pieces([user.text for user in users], self.tokens.limits.max_user_tokens)

@@ -10,7 +10,7 @@ Shape letters: Q queries, S items, D their width, K results per query; in a bloc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,13 @@ class Top(NamedTuple):
     """(Q, K) float32."""
     items: Tensor
     """(Q, K) int64."""
+
+
+class Index(Protocol):
+    """Answers which items are nearest."""
+
+    def top_k(self, queries: Tensor, k: int, *, excluded: Excluded) -> Top:
+        """See `ExactIndex.top_k`."""
 
 
 def top_k(

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.config import Config
 from llmrec.errors import InputTableError
+from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
 from llmrec.nn.linear import Precision
@@ -41,8 +42,10 @@ def open_night(
 ) -> Night:
     """Index the items and keep what may be read on ``run_date``.
 
-    Raises InputTableError if no event is before the run date.
+    Raises InputTableError if no event is before the run date, and ConfigError if what the settings need is missing.
     """
+    if config.candidates.dense_search == "approximate":
+        require_faiss()
     readable = before(events, run_date)
     if readable.isEmpty():
         first = events.agg(F.min(C.EVENT_TIME)).head()
@@ -95,7 +98,10 @@ def build_catalogue(
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
     pairs = covisitation(rows.filter(F.size(COUNTED) > 0), len(table), config.candidates.neighbours)
-    return write_catalogue(folder, table, pairs.toArrow())
+    catalogue = write_catalogue(folder, table, pairs.toArrow())
+    if config.candidates.dense_search == "approximate":
+        write_index(folder, catalogue.vectors, catalogue.available)
+    return catalogue
 
 
 def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightParts:

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.domain.users import forget_history, shown_as_new
+from llmrec.nn.approximate import open_index
 from llmrec.nn.artifact import load_encoder, load_fusion
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
@@ -137,13 +138,15 @@ def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
 def worker_recommender(parts: NightParts) -> Recommender:
     """Load model and catalogue once per worker; the frozen ``parts`` are the key."""
     scorer, tokens = _encoder(parts.model)
+    folder = parts.catalogue.open()
     return Recommender(
-        catalogue=Catalogue.load(parts.catalogue.open()),
+        catalogue=Catalogue.load(folder),
         scorer=scorer,
         tokens=tokens,
         sizes=parts.sizes,
         fusion=load_fusion(parts.model.open()),
         precision=parts.precision,
+        index=open_index(folder),
     )
 
 

@@ -91,6 +91,14 @@ def test_the_same_date_again_leaves_an_equal_table_and_another_date_adds_its_own
     assert published(spark, folder, "2026-02-02").count() == before.count()
 
 
+def test_approximate_search_of_a_single_cluster_gives_the_same_lists(spark: SparkSession, folder: Path) -> None:
+    before = published(spark, folder).select("user_id", "rank", "item_id")
+    exact = spark.createDataFrame(before.collect(), before.schema)
+    assert run("score", folder, "candidates.dense_search=approximate") == 0
+    found = published(spark, folder).select("user_id", "rank", "item_id")
+    assert_df_equality(found, exact, ignore_row_order=True, ignore_nullable=True)
+
+
 def test_counts_in_runs_add_up(spark: SparkSession, folder: Path) -> None:
     rows = table(spark, folder, "runs").filter("job = 'score'").orderBy("started_at").collect()
     first = {row["stage"]: row for row in rows if row["run_id"] == rows[0]["run_id"]}

@@ -39,12 +39,9 @@ def someone(recent: list[int], seen: list[int] | None = None, supplied: dict[int
     return User("u", liked=events, recent=events, seen=known, supplied=supplied or {})
 
 
-def similarity(**best: float) -> np.ndarray:
-    """Cosines by item; those not named are far away."""
-    cosines = np.linspace(-0.5, -0.6, 8, dtype=np.float32)
-    for item, cosine in best.items():
-        cosines[int(item[1:])] = cosine
-    return cosines
+def nearest(*items: int) -> np.ndarray:
+    """What dense retrieval found, best first."""
+    return np.array(items, np.int32)
 
 
 def sources(found: Proposals, item: int) -> set[str]:
@@ -54,7 +51,7 @@ def sources(found: Proposals, item: int) -> set[str]:
 
 def test_candidates_are_the_union_of_all_sources_each_item_once(planted: Catalogue) -> None:
     user = someone([0], supplied={7: 0.9, 3: 0.8})
-    found = propose(user, planted, sizes(dense=1, covisitation=2, popularity=2, supplied=2), similarity(i3=0.9))
+    found = propose(user, planted, sizes(dense=1, covisitation=2, popularity=2, supplied=2), nearest(3, 5))
     assert found.items.tolist() == [1, 2, 3, 7]
     assert sources(found, 3) == {C.DENSE, C.COVISITATION, C.SUPPLIED}
     assert sources(found, 2) == {C.COVISITATION, C.POPULARITY}
@@ -62,10 +59,10 @@ def test_candidates_are_the_union_of_all_sources_each_item_once(planted: Catalog
     assert sources(found, 7) == {C.SUPPLIED}
 
 
-@pytest.mark.parametrize("source", ["dense", "covisitation", "popularity", "supplied"])
+@pytest.mark.parametrize("source", ["covisitation", "popularity", "supplied"])
 def test_no_source_proposes_seen_or_unavailable_items(planted: Catalogue, source: str) -> None:
     user = someone([1, 2], seen=[1, 2, 3], supplied={1: 1.0, 3: 1.0, 6: 1.0, 4: 0.1})
-    found = propose(user, planted, sizes(**{source: 50}), similarity(i6=0.99, i3=0.98))
+    found = propose(user, planted, sizes(**{source: 50}), nearest())
     assert len(found.items)
     assert not set(found.items.tolist()) & {1, 2, 3, 6}
 
@@ -77,58 +74,51 @@ def test_a_source_gives_its_best_items_and_0_switches_it_off(
     planted: Catalogue, source: str, expected: list[int]
 ) -> None:
     user = someone([0], supplied={4: 0.1, 5: 0.9, 7: 0.8})
-    cosines = similarity(i7=0.9, i4=0.8, i5=0.7)
-    assert propose(user, planted, sizes(**{source: 2}), cosines).items.tolist() == sorted(expected)
-    assert propose(user, planted, sizes(**{source: 1}), cosines).items.tolist() == expected[:1]
-    assert propose(user, planted, NONE, cosines).items.tolist() == []
+    near = nearest(7, 4, 5)
+    assert propose(user, planted, sizes(**{source: 2}), near).items.tolist() == sorted(expected)
+    assert propose(user, planted, sizes(**{source: 1}), near).items.tolist() == expected[:1]
+    assert propose(user, planted, NONE, near).items.tolist() == []
 
 
 def test_without_sources_there_are_no_candidates_but_the_shapes_hold(planted: Catalogue) -> None:
-    found = propose(someone([0]), planted, NONE, similarity())
+    found = propose(someone([0]), planted, NONE, nearest(1))
     assert found.sources.shape == (0, len(SOURCES))
     assert len(found.covisitation) == len(found.covisitation_last) == 0
 
 
-def test_without_similarity_dense_retrieval_is_left_out(planted: Catalogue) -> None:
-    found = propose(someone([0]), planted, ALL, None)
-    assert not found.sources[:, SOURCES.index(C.DENSE)].any()
-    assert len(found.items)
-
-
 def test_a_user_without_history_gets_popular_and_supplied_items(planted: Catalogue) -> None:
-    found = propose(someone([], supplied={7: 0.5}), planted, sizes(covisitation=9, popularity=2, supplied=1), None)
+    found = propose(someone([], supplied={7: 0.5}), planted, sizes(covisitation=9, popularity=2, supplied=1), nearest())
     assert found.items.tolist() == [0, 1, 7]
     assert not found.covisitation.any()
     assert not found.covisitation_last.any()
 
 
 def test_an_item_taken_by_nobody_can_be_found_by_its_text(planted: Catalogue) -> None:
-    found = propose(someone([0]), planted, sizes(dense=1), similarity(i7=0.9))
+    found = propose(someone([0]), planted, sizes(dense=1), nearest(7))
     assert found.items.tolist() == [7]
     assert covisited(np.array([7], np.int32), planted)[0].tolist() == []
 
 
 def test_fewer_candidates_than_asked_for_are_all_there_are(planted: Catalogue) -> None:
-    found = propose(someone([0, 1]), planted, ALL, similarity())
+    found = propose(someone([0, 1]), planted, ALL, nearest())
     assert found.items.tolist() == [2, 3, 4, 5, 7]
 
 
 def test_a_user_who_has_seen_everything_gets_nothing(planted: Catalogue) -> None:
-    found = propose(someone([0], seen=list(range(8)), supplied={3: 1.0}), planted, ALL, similarity())
+    found = propose(someone([0], seen=list(range(8)), supplied={3: 1.0}), planted, ALL, nearest())
     assert found.items.tolist() == []
 
 
 def test_a_catalogue_of_one_item(tmp_path: Path) -> None:
     alone = tiny.catalogue(tmp_path / "one", ["red tea"])
-    cosines = np.array([0.3], np.float32)
-    assert propose(someone([]), alone, ALL, cosines).items.tolist() == [0]
-    assert propose(someone([0]), alone, ALL, cosines).items.tolist() == []
+    assert propose(someone([]), alone, ALL, nearest(0)).items.tolist() == [0]
+    assert propose(someone([0]), alone, ALL, nearest()).items.tolist() == []
 
 
 def test_covisitation_sums_over_recent_events_and_separately_over_the_last_three(planted: Catalogue) -> None:
     items, weights = covisited(np.array([0, 1], np.int32), planted)
     assert dict(zip(items.tolist(), weights.tolist(), strict=True)) == pytest.approx({2: 0.7, 3: 0.75, 4: 0.2, 6: 0.9})
-    found = propose(someone([0, 5, 7, 1], seen=[0]), planted, ALL, None)
+    found = propose(someone([0, 5, 7, 1], seen=[0]), planted, ALL, nearest())
     weight = dict(zip(found.items.tolist(), found.covisitation.tolist(), strict=True))
     last = dict(zip(found.items.tolist(), found.covisitation_last.tolist(), strict=True))
     assert (weight[3], last[3]) == (pytest.approx(0.75), pytest.approx(0.25))
@@ -137,7 +127,7 @@ def test_covisitation_sums_over_recent_events_and_separately_over_the_last_three
 
 
 def test_covisitation_counts_for_candidates_of_other_sources_too(planted: Catalogue) -> None:
-    found = propose(someone([0], supplied={4: 1.0}), planted, sizes(supplied=1), None)
+    found = propose(someone([0], supplied={4: 1.0}), planted, sizes(supplied=1), nearest())
     assert found.covisitation.tolist() == pytest.approx([0.2])
 
 
@@ -150,7 +140,7 @@ def test_most_popular_skips_what_is_seen_and_still_fills_the_list(planted: Catal
 def test_equally_popular_and_equally_covisited_items_are_ordered_by_index(tmp_path: Path) -> None:
     even = tiny.catalogue(tmp_path / "even", ["red tea"] * 6, together={(0, place): 0.5 for place in (5, 3, 4)})
     assert most_popular(someone([1]), even, 3).tolist() == [0, 2, 3]
-    assert propose(someone([0]), even, sizes(covisitation=2), None).items.tolist() == [3, 4]
+    assert propose(someone([0]), even, sizes(covisitation=2), nearest()).items.tolist() == [3, 4]
 
 
 @given(
