@@ -6,9 +6,9 @@
 vectors and two threads. In a round, ours, faiss, implicit and the bare matrix multiply of our blocks serve the same
 5,000 of 100,000 users (2,000 with --quick); the time for all users is extrapolated from that, and without --quick ours
 serves all of them once. Spark's ALSModel is a trained one whose factors were replaced by these vectors:
-recommendForAllUsers in local[2], factors cached, lists written to nowhere, on 600 users (100) and compared by time
-per user, its second of job start included. That all find the same items is checked: the share of ours that each of them has stands in the table, and for
-the approximate search it is the recall.
+recommendForAllUsers in local[2], factors cached, lists written to nowhere, for 600 users (100), compared by time per
+user with the second that a job takes to start included. That all find the same items is checked: the share of ours
+that each of them has stands in the table; for the approximate search it is the recall.
 """
 
 import shutil
