@@ -67,9 +67,7 @@ class Engine:
         shape = scorer.backbone.shape
         self._scorer, self._precision = scorer, precision
         self.device, self.width = scorer.device, scorer.width
-        self._blocks = [
-            _PackedBlock(block, shape.heads, shape.activation, precision) for block in scorer.backbone.stack
-        ]
+        self._blocks = [PackedBlock(block, shape.heads, shape.activation, precision) for block in scorer.backbone.stack]
         self._cached = scorer.cached_layers
 
     def encode_users(self, users: Ragged) -> Prefixes:
@@ -134,7 +132,7 @@ class Engine:
         positions = places - torch.repeat_interleave(starts[order.order], order.lengths)
         return order, self._scorer.backbone.embed(texts.ids[places], positions, side).to(self._precision.states)
 
-    def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence["_PackedBlock"]) -> Tensor:
+    def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence["PackedBlock"]) -> Tensor:
         for block in blocks:
             query, key, value = block.query_key_value(states)
             own = Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
@@ -142,7 +140,7 @@ class Engine:
         return states
 
 
-class _PackedBlock:
+class PackedBlock:
     """A transformer block with packed weights; queries come out scaled."""
 
     def __init__(self, block: Block, heads: int, activation: str, precision: Precision) -> None:
