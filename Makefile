@@ -25,7 +25,7 @@ $(READY): requirements/environment.lock requirements/bootstrap.lock tools/set_up
 	@[ -x $(BIN)/python ] || { echo "making $(ENV) with $$(tools/find_python.sh)"; "$$(tools/find_python.sh)" -m venv $(ENV); }
 	@echo "installing packages (some 3 GB the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
-	@VIRTUAL_ENV=$(ENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/environment.lock
+	@VIRTUAL_ENV=$(ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/environment.lock
 	@VIRTUAL_ENV=$(ENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@home="$$($(BIN)/python tools/find_java.py)" && echo "export JAVA_HOME='$$home'" > $(ENV)/java.env
 	@echo "fetching the Delta jars ..."
@@ -59,7 +59,7 @@ bench-env: $(BENCH_ENV)/ready demo/data  ## set up the environment of the benchm
 $(BENCH_ENV)/ready: $(READY) requirements/bench.lock
 	@[ -x $(BENCH_ENV)/bin/python ] || $(BIN)/python -m venv $(BENCH_ENV)
 	@echo "installing the peers ..."
-	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements/bench.lock
+	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/bench.lock
 	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@source $(ENV)/java.env && $(BENCH_ENV)/bin/python tools/set_up_spark.py
 	@touch $@
