@@ -74,5 +74,5 @@ class ApproximateIndex:
         for own, row in zip(excluded, items, strict=True):
             row[np.isin(row, own)] = -1
         scores[items < 0] = -np.inf
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        best = np.lexsort((items, -scores), axis=1)[:, :k]
         return Top(*(torch.from_numpy(np.take_along_axis(part, best, axis=1)) for part in (scores, items)))

@@ -91,12 +91,15 @@ def test_the_same_date_again_leaves_an_equal_table_and_another_date_adds_its_own
     assert published(spark, folder, "2026-02-02").count() == before.count()
 
 
-def test_approximate_search_of_a_single_cluster_gives_the_same_lists(spark: SparkSession, folder: Path) -> None:
-    before = published(spark, folder).select("user_id", "rank", "item_id")
-    exact = spark.createDataFrame(before.collect(), before.schema)
-    assert run("score", folder, "candidates.dense_search=approximate") == 0
-    found = published(spark, folder).select("user_id", "rank", "item_id")
-    assert_df_equality(found, exact, ignore_row_order=True, ignore_nullable=True)
+def test_approximate_search_that_is_asked_for_every_item_gives_the_same_lists(
+    spark: SparkSession, folder: Path
+) -> None:
+    lists = {}
+    for search in ("exact", "approximate"):
+        assert run("score", folder, "candidates.dense=50", f"candidates.dense_search={search}") == 0
+        rows = published(spark, folder).drop("run_id")
+        lists[search] = spark.createDataFrame(rows.collect(), rows.schema)
+    assert_df_equality(lists["approximate"], lists["exact"], ignore_row_order=True, ignore_nullable=True)
 
 
 def test_counts_in_runs_add_up(spark: SparkSession, folder: Path) -> None:
