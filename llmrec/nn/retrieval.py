@@ -47,19 +47,6 @@ class Index(Protocol):
         """See `ExactIndex.top_k`."""
 
 
-def top_k(
-    queries: Vectors,
-    items: Vectors,
-    k: int,
-    *,
-    allowed: npt.NDArray[np.bool_] | Tensor | None = None,
-    excluded: Excluded | None = None,
-    device: torch.device | None = None,
-) -> Top:
-    """Return each query's ``k`` best of ``items``; ``ExactIndex(items).top_k`` for more than one call."""
-    return ExactIndex(items, allowed=allowed, device=device).top_k(queries, k, excluded=excluded)
-
-
 class ExactIndex:
     """Items to retrieve from, checked once and used by many calls."""
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.nn import retrieval
-from llmrec.nn.retrieval import ExactIndex, Top, top_k
+from llmrec.nn.retrieval import ExactIndex, Top
 
 
 def vectors(rows: int, width: int = 4, seed: int = 0, most: int = 2) -> torch.Tensor:
@@ -71,8 +71,8 @@ def test_of_equal_scores_the_lower_item_comes_first_and_gets_the_last_place() ->
     items = torch.tensor([[1.0], [2.0], [1.0], [2.0], [1.0], [-0.0], [0.0]])
     found = ExactIndex(items, block_bytes=8).top_k(torch.ones(1, 1), 4)
     assert found.items.tolist() == [[1, 3, 0, 2]]
-    assert top_k(torch.ones(1, 1), items, 7).items.tolist() == [[1, 3, 0, 2, 4, 5, 6]]
-    assert top_k(-torch.ones(1, 1), items, 3).items.tolist() == [[5, 6, 0]]
+    assert ExactIndex(items).top_k(torch.ones(1, 1), 7).items.tolist() == [[1, 3, 0, 2, 4, 5, 6]]
+    assert ExactIndex(items).top_k(-torch.ones(1, 1), 3).items.tolist() == [[5, 6, 0]]
 
 
 def test_ascending_scores_fill_every_block_with_candidates() -> None:
@@ -123,18 +123,18 @@ def test_a_vector_that_is_not_finite_is_named(bad: float) -> None:
     with pytest.raises(ValueError, match=r"^items: row 6 holds NaN or an infinity, expected finite numbers$"):
         ExactIndex(rows, shard_bytes=4 * 4 * 4)
     with pytest.raises(ValueError, match=r"^queries: row 6 holds NaN or an infinity"):
-        top_k(rows, good, 2)
+        ExactIndex(good).top_k(rows, 2)
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"\(Q, D\) and \(S, D\), got \(2, 3\) and \(5, 4\)"):
-        top_k(vectors(2, 3), vectors(5), 1)
+        ExactIndex(vectors(5)).top_k(vectors(2, 3), 1)
     with pytest.raises(ValueError, match=r"\(S, D\) and \(S,\), got \(5, 4\) and \(4,\)"):
         ExactIndex(vectors(5), allowed=np.ones(4, np.bool_))
     with pytest.raises(ValueError, match=r"name 2 queries, got 1 and 3"):
-        top_k(vectors(2), vectors(5), 1, excluded=[np.zeros(0, np.int64)] * 3)
+        ExactIndex(vectors(5)).top_k(vectors(2), 1, excluded=[np.zeros(0, np.int64)] * 3)
     with pytest.raises(ValueError, match=r"k must not be negative.*got -1"):
-        top_k(vectors(2), vectors(5), -1)
+        ExactIndex(vectors(5)).top_k(vectors(2), -1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
