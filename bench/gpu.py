@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from bench.output import arguments, save, show
 from bench.timing import interleaved, per_second, ratio
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import open_model
@@ -57,7 +57,7 @@ def _one_shape(name: str, device: torch.device, peak: float, quick: bool) -> dic
     pairs = [np.concatenate([read[u], shown[i]]) for u, i in zip(user, item, strict=True)]
     model = BertForSequenceClassification(config).eval()
     ours = {k: for_inference(PrefixScorer(open_model(model.bert), cached_layers=k).to(device)) for k in (0, layers - 2)}
-    theirs = model.to(device, torch.bfloat16)
+    theirs = model.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     texts = _sequences(rng, 4 if quick else 4096, 120)
     best_pairs, best_texts = (
         _best_batch(partial(_padded, net, some), device) for net, some in ((theirs, pairs), (theirs.bert, texts))

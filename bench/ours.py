@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision, pack
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer

@@ -3,8 +3,9 @@
     make demo/data
     .venv/bin/python -m bench.quality --data FOLDER --work FOLDER [--json FILE]
 
-Both start from the same encoder and take the same steps: same seed, examples, negatives, losses, batch size. Each has
-the learning rate that is best on validation rows (of RATES, with the first seed), then all SEEDS. Each test row is a
+Both start from the same encoder and take the same steps: same seed, examples, negatives, losses, batch size. Joint and
+prefix (at the shipped k) have each the learning rate that is best on validation rows (of RATES, with the first seed),
+then all SEEDS. Each test row is a
 list of 50: the target and the items nearest to the history by co-visitation and by the frozen encoder. NDCG@10 of the
 target's place, ties counted against it; differences are of the same rows, averaged over seeds before they are
 resampled. bfloat16 and int8 are the weights of the shipped k, computed with fewer bits.
@@ -39,7 +40,7 @@ from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap
 from llmrec.domain.users import User
 from llmrec.nn.catalogue import Catalogue, write_catalogue
 from llmrec.nn.encoding import encode_texts
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer
@@ -54,7 +55,8 @@ from llmrec.nn.training import TrainingPlan, fine_tune
 SEEDS = (1, 2, 3)
 RATES = (1e-4, 3e-5, 3e-4)
 SHIPPED = Train().cached_layers
-SYSTEMS = ("joint", f"prefix-{SHIPPED}", *(f"prefix-{k}" for k in (0, 2, 4) if k != SHIPPED))
+TUNED = ("joint", f"prefix-{SHIPPED}")
+SYSTEMS = (*TUNED, *(f"prefix-{k}" for k in (0, 2, 4) if k != SHIPPED))
 EXAMPLES, VALIDATION_ROWS, TEST_ROWS, CANDIDATES = 2400, 200, 600, 50
 LIMITS = TextLimits(history_items=5, history_tokens=16, max_user_tokens=86, max_item_tokens=26)
 
@@ -108,10 +110,10 @@ def main() -> int:
     open_benchmark(args.data, args.work)
     with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
         run = partial(_run, args.data, args.work)
-        tried = [Trial(system, rate, SEEDS[0]) for rate in RATES for system in SYSTEMS]
+        tried = [Trial(system, rate, SEEDS[0]) for system in TUNED for rate in RATES]
         found = dict(zip(tried, pool.map(run, tried), strict=True))
-        best = {s: max((t for t in tried if t.system == s), key=lambda t: found[t]["valid"]).rate for s in SYSTEMS}
-        chosen = [Trial(system, best[system], seed) for seed in SEEDS for system in SYSTEMS]
+        best = {s: max((t for t in tried if t.system == s), key=lambda t: found[t]["valid"]).rate for s in TUNED}
+        chosen = [Trial(system, best.get(system, best[TUNED[1]]), seed) for seed in SEEDS for system in SYSTEMS]
         results = dict(zip(chosen, pool.map(partial(_judge, args.data, args.work), chosen), strict=True))
     table = _compare(results)
     show(f"{TEST_ROWS} rows of {CANDIDATES}, {len(SEEDS)} seeds, {EXAMPLES} examples each", table)

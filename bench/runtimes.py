@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_tokens
 from bench.timing import interleaved, per_second, ratio
-from llmrec.nn.engine import PackedBlock
 from llmrec.nn.linear import Precision
+from llmrec.nn.packed import PackedBlock
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import ITEM_SIDE

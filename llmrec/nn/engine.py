@@ -3,7 +3,6 @@
 Attention is that of nn.attention; linear layers are packed once (nn.linear), those with the same input in one.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmrec.nn.attention import ByLength, Grouped, Own, Shared, by_run, first_tokens, softmax
-from llmrec.nn.backbone import Block
-from llmrec.nn.linear import Precision, best_float, pack
+from llmrec.nn.linear import Precision
+from llmrec.nn.packed import PackedBlock
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, PairScorer, Scorer
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates
 
 # Shape letters: B users, P pairs, S sequences, N tokens, L tokens of one sequence, H heads, E head width, D = H * E.
 
@@ -44,20 +43,6 @@ class Prefixes:
     def shared(self, grouped: Grouped, depth: int) -> Shared:
         """What candidates attend to in the upper block ``depth``."""
         return Shared(grouped, [user.keys[depth] for user in self.users], [user.values[depth] for user in self.users])
-
-
-def for_inference(scorer: Scorer, precision: Precision | None = None) -> PairScorer:
-    """Return what scores like ``scorer`` as it is now, and fastest where it is.
-
-    ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for.
-    int8 exists for the prefix scorer on a CPU; elsewhere it means the best floats.
-    """
-    scorer, on_cpu = scorer.eval(), scorer.device.type == "cpu"
-    if on_cpu and isinstance(scorer, PrefixScorer):
-        return Engine(scorer, precision or best_float())
-    if precision is None or precision is Precision.INT8:
-        precision = best_float() if on_cpu else Precision.BFLOAT16
-    return scorer if precision is Precision.FLOAT32 else copy.deepcopy(scorer).to(torch.bfloat16)
 
 
 class Engine:
@@ -132,50 +117,12 @@ class Engine:
         positions = places - torch.repeat_interleave(starts[order.order], order.lengths)
         return order, self._scorer.backbone.embed(texts.ids[places], positions, side).to(self._precision.states)
 
-    def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence["PackedBlock"]) -> Tensor:
+    def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence[PackedBlock]) -> Tensor:
         for block in blocks:
             query, key, value = block.query_key_value(states)
             own = Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
             states = block.finish(states, softmax(query, [own]))
         return states
-
-
-class PackedBlock:
-    """A transformer block with packed weights; queries come out scaled."""
-
-    def __init__(self, block: Block, heads: int, activation: str, precision: Precision) -> None:
-        self._block, self._heads = block, heads
-        width = block.query.weight.shape[1]
-        scale = (width // heads) ** -0.5
-        weights = [block.query.weight * scale, block.key.weight, block.value.weight]
-        biases = [block.query.bias * scale, block.key.bias, block.value.bias]
-        self._query = pack(weights[0], biases[0], precision)
-        self._key_value = pack(torch.cat(weights[1:]), torch.cat(biases[1:]), precision)
-        self._all = pack(torch.cat(weights), torch.cat(biases), precision)
-        self._output = pack(block.output.weight, block.output.bias, precision)
-        self._up = pack(block.up.weight, block.up.bias, precision, activation)
-        self._down = pack(block.down.weight, block.down.bias, precision)
-
-    def query(self, states: Tensor) -> Tensor:
-        """(N, D) -> (N, H, E)."""
-        return self._split(self._query(states), 1)[0]
-
-    def key_value(self, states: Tensor) -> Sequence[Tensor]:
-        """(N, D) -> two of (N, H, E)."""
-        return self._split(self._key_value(states), 2)
-
-    def query_key_value(self, states: Tensor) -> Sequence[Tensor]:
-        """(N, D) -> three of (N, H, E)."""
-        return self._split(self._all(states), 3)
-
-    def finish(self, states: Tensor, attended: Tensor) -> Tensor:
-        """States and attended values, both (N, D), give the next states (N, D)."""
-        states = self._block.attention_norm(self._output(attended).add_(states))
-        finished: Tensor = self._block.output_norm(self._down(self._up(states)).add_(states))
-        return finished
-
-    def _split(self, flat: Tensor, parts: int) -> Sequence[Tensor]:
-        return flat.view(len(flat), parts, self._heads, -1).unbind(1)
 
 
 def _mean_vectors(states: Tensor, order: ByLength) -> Tensor:

@@ -70,7 +70,7 @@ class JointScorer(Scorer):
             layout.starts[shown.sequence[said]] + after,
         ])  # fmt: skip
         states = self._own_blocks(states[torch.argsort(places)], layout, self.backbone.stack)
-        return self._logits(states[layout.starts])
+        return self.logits(states[layout.starts])
 
     def _own_vectors(self, words: Tensor, layout: Layout, side: int) -> Tensor:
         states = self.backbone.place(words, layout.position, side)

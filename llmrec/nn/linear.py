@@ -53,7 +53,7 @@ def pack(weight: Tensor, bias: Tensor, precision: Precision, activation: str | N
     if precision is Precision.INT8:
         return _int8(weight, bias, activation)
     weight, bias = weight.to(precision.states), bias.to(precision.states)
-    if torch.backends.mkldnn.is_available():
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return _onednn(weight, bias, activation)
     act = ACTIVATIONS[activation] if activation else None
     return lambda x: act(functional.linear(x, weight, bias)) if act else functional.linear(x, weight, bias)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from llmrec.nn.scorer import ItemStates, PairScorer, ReadUsers
 
@@ -28,11 +29,13 @@ def score_pairs(
         user: (P,) index into users, ascending.
         item: (P,) index into items.
     """
-    logits = np.zeros(len(item), np.float32)
+    device = scorer.device
+    logits = torch.zeros(len(item), device=device)  # stays there until all is scored, so that no part waits for a copy
     tokens = items.layout.lengths.cpu().numpy()[item]
-    for part in _cut(tokens, _TOKENS_AT_ONCE[scorer.device.type]):
-        _score_part(scorer, users, items, user, item, part, logits)
-    return logits
+    on_device = torch.from_numpy(user).to(device), torch.from_numpy(item).to(device)
+    for part in _cut(tokens, _TOKENS_AT_ONCE[device.type]):
+        _score_part(scorer, users, items, user, on_device, part, logits)
+    return logits.cpu().numpy()
 
 
 def _score_part(
@@ -40,20 +43,15 @@ def _score_part(
     users: ReadUsers,
     items: ItemStates,
     user: Places,
-    item: Places,
+    on_device: tuple[Tensor, Tensor],
     part: slice,
-    logits: npt.NDArray[np.float32],
+    logits: Tensor,
 ) -> None:
     """Score the pairs of ``part`` into ``logits``, in halves where they do not fit the memory of a GPU."""
     first, last = int(user[part.start]), int(user[part.stop - 1])
     try:
-        found = scorer.pair_logits(
-            users.of_users(first, last + 1),
-            items,
-            torch.from_numpy(user[part] - first).to(scorer.device),
-            torch.from_numpy(item[part]).to(scorer.device),
-        )
-        logits[part] = found.float().cpu().numpy()
+        users_there, items_there = (places[part] for places in on_device)
+        logits[part] = scorer.pair_logits(users.of_users(first, last + 1), items, users_there - first, items_there)
         return
     except torch.OutOfMemoryError:
         if part.stop - part.start == 1:
@@ -61,7 +59,7 @@ def _score_part(
     torch.cuda.empty_cache()  # outside the handler, which keeps the failed pass's tensors alive
     middle = (part.start + part.stop) // 2
     for half in (slice(part.start, middle), slice(middle, part.stop)):
-        _score_part(scorer, users, items, user, item, half, logits)
+        _score_part(scorer, users, items, user, on_device, half, logits)
 
 
 def _cut(tokens: npt.NDArray[np.int64], at_once: int) -> Iterator[slice]:

@@ -102,7 +102,7 @@ class PrefixScorer(Scorer):
         attended = self._attend_user_and_own(
             upper[-1], heads, states, first, layout, first_by_user, users.keys[-1], users.values[-1], users.valid
         )
-        return self._logits(upper[-1].after_attention(heads, attended))
+        return self.logits(upper[-1].after_attention(heads, attended))
 
     def _attend_user_and_own(
         self,

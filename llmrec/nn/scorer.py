@@ -129,7 +129,8 @@ class Scorer(nn.Module, ABC):
     def _split(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), self.backbone.shape.heads, -1)  # (N, D) -> (N, H, E)
 
-    def _logits(self, states: Tensor) -> Tensor:
+    def logits(self, states: Tensor) -> Tensor:
+        """Read the head off the states of P candidates, (P, D) -> (P,), in float32."""
         return functional.linear(states.float(), self.head.weight.float(), self.head.bias.float())[:, 0]
 
 

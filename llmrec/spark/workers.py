@@ -18,7 +18,7 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.encoding import encode_texts
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.judging import judge_user
 from llmrec.nn.linear import Precision
 from llmrec.nn.recommender import Recommender

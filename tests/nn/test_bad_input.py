@@ -10,7 +10,7 @@ from llmrec.errors import InputTableError
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged

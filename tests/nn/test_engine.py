@@ -1,19 +1,21 @@
 """The inference engine against the scorer it stands for."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.nn.engine import Engine, for_inference
+from llmrec.nn.engine import Engine
+from llmrec.nn.gpu_engine import GpuEngine
+from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
+from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
 from tests import tiny
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 
@@ -31,14 +33,15 @@ def sharpened(scorer: PrefixScorer, factor: float) -> PrefixScorer:
     return scorer
 
 
+@pytest.mark.parametrize("kind", [Engine, GpuEngine])
 @settings(max_examples=40, deadline=None)
 @given(users=lengths, items=lengths, cached=st.integers(0, 2), data=st.data())
 @torch.inference_mode()
 def test_the_engine_scores_like_the_scorer(
-    users: list[int], items: list[int], cached: int, data: st.DataObject
+    kind: type[Engine | GpuEngine], users: list[int], items: list[int], cached: int, data: st.DataObject
 ) -> None:
     scorer = PrefixScorer(tiny.backbone(), cached_layers=cached).eval()
-    engine = Engine(scorer, Precision.FLOAT32)
+    engine = kind(scorer, Precision.FLOAT32)
     some_pairs = st.lists(st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(items) - 1)), max_size=15)
     pairs = np.array(sorted(data.draw(some_pairs)), dtype=np.int64).reshape(-1, 2)
     user, item = torch.from_numpy(pairs[:, 0].copy()), torch.from_numpy(pairs[:, 1].copy())
@@ -107,14 +110,17 @@ def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(precisio
     assert (vectors * scorer.item_vectors(scorer.encode_items(shown))).sum(1).min() > 1 - loss
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 @torch.inference_mode()
-def test_what_a_gpu_computes_in_bfloat16_is_close_to_the_scorer() -> None:
+def test_what_a_gpu_computes_in_bfloat16_is_close_to_the_scorer(device: str) -> None:
+    """On a processor, by the plain computation that stands in for the card's kernel."""
     scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()
     read, shown = Ragged.of(texts([30, 4, 17], seed=8)), Ragged.of(texts([5, 9, 2, 9, 1], seed=9))
-    user, item = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
-    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
-    half = copy.deepcopy(scorer).to(torch.bfloat16)
-    users = half.encode_users(read)
-    logits = half.pair_logits(users, half.encode_items(shown), user, item)
-    assert (logits.dtype, users.vectors.dtype) == (torch.float32, torch.float32)
-    assert (logits - expected).abs().max() < 0.1 * expected.std()
+    user, item = np.repeat(np.arange(3), 5), np.tile(np.arange(5), 3)
+    expected = score_pairs(scorer, scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    engine = GpuEngine(scorer.to(device))
+    users = engine.encode_users(Ragged(read.ids.to(device), read.lengths.to(device)))
+    items = engine.encode_items(Ragged(shown.ids.to(device), shown.lengths.to(device)))
+    assert (users.vectors.dtype, items.states.dtype) == (torch.float32, torch.bfloat16)
+    logits = score_pairs(engine, users, items, user, item)
+    assert np.abs(logits - expected).max() < 0.1 * expected.std()

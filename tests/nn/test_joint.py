@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmrec.nn.engine import for_inference
+from llmrec.nn.inference import for_inference
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import ItemStates, ReadUsers

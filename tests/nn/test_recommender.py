@@ -153,7 +153,7 @@ def test_a_batch_of_users_gets_what_each_gets_alone(
     one = recommender(planted, by_covisitation)
     alone = [next(one.score([user])) for user in users]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_USERS_AT_ONCE", at_once)
+        patch.setattr(module, "_USERS_AT_ONCE", {"cpu": at_once})
         patch.setattr(pairs, "_TOKENS_AT_ONCE", {"cpu": budget})
         together = list(one.score(users))
         lists = [[(row.item_id, row.reason) for row in rows] for rows in one.recommend(users, 4)]

@@ -1,0 +1,27 @@
+"""Which computation scores fastest where the scorer is."""
+
+import copy
+
+import torch
+
+from llmrec.nn.engine import Engine
+from llmrec.nn.gpu_engine import GpuEngine
+from llmrec.nn.linear import Precision, best_float
+from llmrec.nn.prefix import PrefixScorer
+from llmrec.nn.scorer import PairScorer, Scorer
+
+
+def for_inference(scorer: Scorer, precision: Precision | None = None) -> PairScorer:
+    """Return what scores like ``scorer`` as it is now, and fastest where it is.
+
+    ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for.
+    int8 exists for the prefix scorer on a CPU; elsewhere it means the best floats.
+    """
+    scorer, on_cpu = scorer.eval(), scorer.device.type == "cpu"
+    if on_cpu and isinstance(scorer, PrefixScorer):
+        return Engine(scorer, precision or best_float())
+    if precision is None or precision is Precision.INT8:
+        precision = best_float() if on_cpu else Precision.BFLOAT16
+    if precision is Precision.FLOAT32:
+        return scorer
+    return GpuEngine(scorer) if isinstance(scorer, PrefixScorer) else copy.deepcopy(scorer).to(torch.bfloat16)
