@@ -35,6 +35,7 @@ from scipy import sparse
 
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
+from llmrec import columns as C
 from llmrec.config import Train
 from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap
 from llmrec.domain.users import User
@@ -244,17 +245,14 @@ def _make_catalogue(items: pd.DataFrame, sequences: list[np.ndarray], folder: Pa
         **dict.fromkeys(("taken", "taken_lately", "liked"), popularity.astype(int)),
     })  # fmt: skip
     weight = together.data[apart] / np.sqrt(popularity[row] * popularity[column])
-    neighbours = {"item": row.astype(np.int32), "neighbour": column.astype(np.int32), "weight": weight}
-    write_catalogue(folder, rows, pa.table(neighbours))
+    covisited = pa.table({"item": row.astype(np.int32), "neighbour": column.astype(np.int32), "weight": weight})
+    write_catalogue(folder, rows, {C.COVISITATION: covisited, C.NEXT: covisited.slice(0, 0)})
 
 
 def _row(catalogue: Catalogue, place: dict[str, int], history: np.ndarray, target: str) -> Row:
     """Half of the others by co-visitation with the history, the rest by the frozen vectors."""
     own, wanted = np.array([place[name] for name in history], np.int32), place[target]
-    weights = np.zeros(len(catalogue))
-    for item in own:
-        span = slice(*catalogue.neighbour_starts[item : item + 2])
-        np.add.at(weights, catalogue.neighbours[span], catalogue.neighbour_weights[span])
+    weights = catalogue.related[C.COVISITATION].sum(own).look_up(np.arange(len(catalogue), dtype=np.int32))
     taken = {wanted, *own.tolist()}
     covisited = [int(item) for item in np.argsort(-weights, kind="stable") if weights[item] > 0 and item not in taken]
     others = covisited[: (CANDIDATES - 1) // 2]

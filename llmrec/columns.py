@@ -47,6 +47,7 @@ REASON = "reason"
 # Candidate sources, as they stand in recommendations.sources
 DENSE = "dense"
 COVISITATION = "co-visitation"
+NEXT = "next"
 POPULARITY = "popularity"
 SUPPLIED = "supplied"
 FALLBACK = "fallback"

@@ -157,6 +157,8 @@ class Candidates(Settings):
     """approximate looks at a part of the items, with faiss (pip install "llmrec[approximate]")."""
     covisitation: int = Field(default=100, ge=0)
     """Items that users with the same recent items took too."""
+    next: int = Field(default=50, ge=0)
+    """Items taken soon after the user's recent ones; where order tells little, as among ratings, 0 saves time."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
     supplied: int = Field(default=200, ge=0)
@@ -164,11 +166,11 @@ class Candidates(Settings):
     popularity_days: PositiveInt = 30
     """Length of the popularity window before the run date, in days."""
     recent_events: PositiveInt = 20
-    """Latest events of a user, liked or not, that co-visitation looks up."""
+    """Latest events of a user, liked or not, that co-visitation and next look up."""
     covisitation_events: PositiveInt = 200
-    """Latest events of a user that are counted for co-visitation; bounds the cost of heavy users."""
+    """Latest events of a user that are counted for co-visitation and next; bounds the cost of heavy users."""
     neighbours: PositiveInt = 200
-    """Co-visited items kept per item."""
+    """Related items kept per item, of each kind."""
 
 
 class Score(Settings):

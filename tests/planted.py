@@ -41,6 +41,12 @@ def events() -> list[tuple[Any, ...]]:
     return rows
 
 
+def after(item: str) -> str:
+    """Return what users take after ``item``."""
+    colour, number = item.split("-")
+    return f"{colour}-{(int(number) + 1) % (PER_COLOUR - 1):02d}"
+
+
 def users() -> list[dict[str, str | None]]:
     """Two users without events, beside a profile for one who has some."""
     return [
@@ -101,7 +107,14 @@ def settings(folder: Path) -> dict[str, Any]:
             "max_epochs": 2,
             "learning_rate": 0.002,
         },
-        "candidates": {"dense": 5, "covisitation": 10, "popularity": 5, "neighbours": 20, "recent_events": 4},
+        "candidates": {
+            "dense": 5,
+            "covisitation": 10,
+            "next": 10,
+            "popularity": 5,
+            "neighbours": 20,
+            "recent_events": 4,
+        },
         "score": {"top_n": 4, "partitions": 2},
         "evaluate": {"k": [1, 4], "bootstrap": 200},
         "spark": {

@@ -22,6 +22,7 @@ from transformers import (
     RobertaModel,
 )
 
+from llmrec import columns as C
 from llmrec.domain.features import COLUMN, NAMES
 from llmrec.domain.users import User
 from llmrec.nn.backbone import Backbone
@@ -102,11 +103,13 @@ def catalogue(
     texts: list[str],
     *,
     together: dict[tuple[int, int], float] | None = None,
+    after: dict[tuple[int, int], float] | None = None,
     taken: list[int] | None = None,
     available: list[bool] | None = None,
     vectors: npt.NDArray[np.float32] | None = None,
 ) -> Catalogue:
-    """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions."""
+    """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions; ``after``
+    weights of what comes next, as they are."""
     size = len(texts)
     counts = taken or [1] * size
     if vectors is None:
@@ -124,14 +127,19 @@ def catalogue(
             "liked": counts,
         }
     )
-    neighbours = pa.table(
+    related = {C.COVISITATION: _weights(pairs), C.NEXT: _weights([(a, b, w) for (a, b), w in (after or {}).items()])}
+    return write_catalogue(folder, items, related)
+
+
+def _weights(pairs: list[tuple[int, int, float]]) -> pa.Table:
+    item, neighbour, weight = zip(*pairs, strict=True) if pairs else ((), (), ())
+    return pa.table(
         {
-            "item": pa.array([a for a, _, _ in pairs], pa.int32()),
-            "neighbour": pa.array([b for _, b, _ in pairs], pa.int32()),
-            "weight": pa.array([w for _, _, w in pairs], pa.float32()),
+            "item": pa.array(item, pa.int32()),
+            "neighbour": pa.array(neighbour, pa.int32()),
+            "weight": pa.array(weight, pa.float32()),
         }
     )
-    return write_catalogue(folder, items, neighbours)
 
 
 def user(

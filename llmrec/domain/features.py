@@ -10,13 +10,16 @@ class Feature:
     name: str
     meaning: str
     ground: str | None = None
-    """What a reason may say when this feature carried the item: co-visitation, similarity or popularity."""
+    """What a reason may say when this feature carried the item: co-visitation, next, similarity or popularity."""
 
 
 FEATURES = (
     Feature("covisitation", "co-visitation weight summed over the recent events", "co-visitation"),
     Feature("covisitation_last", "co-visitation weight summed over the last three events", "co-visitation"),
     Feature("covisitation_rank", "place among the user's candidates by co-visitation, 0 is best", "co-visitation"),
+    Feature("next", "how often the item is taken after the recent ones, the last counting most", "next"),
+    Feature("next_last", "the same after the last item alone", "next"),
+    Feature("next_rank", "place among the user's candidates by next, 0 is best", "next"),
     Feature("dense", "cosine of the user's vector and the item's", "similarity"),
     Feature("dense_rank", "place among the user's candidates by dense, 0 is best", "similarity"),
     Feature("nearest", "largest cosine of the item's vector with a liked item's", "similarity"),

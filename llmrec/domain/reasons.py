@@ -10,6 +10,7 @@ def reason(
     contributions: npt.NDArray[np.float64],
     *,
     covisited_with: str | None,
+    follows: str | None,
     similar_to: str | None,
     supplied: bool,
     has_profile: bool,
@@ -19,16 +20,18 @@ def reason(
     Args:
         contributions: what each feature added, (len(FEATURES),).
         covisited_with: title of the recent item most often taken together with this one.
+        follows: title of the recent item that this one is most often taken after.
         similar_to: title of the liked item whose text is nearest.
         supplied: whether the user's own candidates table proposed the item.
         has_profile: whether the user's text holds a profile.
     """
-    added = {"co-visitation": 0.0, "similarity": 0.0, "popularity": 0.0}
+    added = {"co-visitation": 0.0, "next": 0.0, "similarity": 0.0, "popularity": 0.0}
     for feature, value in zip(FEATURES, contributions, strict=True):
         if feature.ground:
             added[feature.ground] += float(value)
     sentences = {
         "co-visitation": f"People who chose “{covisited_with}” often choose this too" if covisited_with else None,
+        "next": f"Often chosen after “{follows}”" if follows else None,
         "similarity": f"Similar to “{similar_to}”, which you liked" if similar_to else None,
         "popularity": "Popular with many people",
     }

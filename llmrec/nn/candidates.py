@@ -1,15 +1,15 @@
 """Which items are scored for a user: the union of what several sources propose."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from llmrec import columns as C
-from llmrec.domain.users import Items, User
-from llmrec.nn.catalogue import Catalogue, Floats
-
-SOURCES = (C.DENSE, C.COVISITATION, C.POPULARITY, C.SUPPLIED)
+from llmrec.domain.users import Items
+from llmrec.nn.catalogue import Floats
+from llmrec.nn.sources import SOURCES, Answer
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,15 @@ class CandidateSizes:
 
     dense: int
     covisitation: int
+    next: int
     popularity: int
     supplied: int
     at_least: int = 0
     """A shorter union is filled with popular items, as far as there are any: a list of N needs N candidates."""
+
+    def of(self, source: str) -> int:
+        """Return the size of one of SOURCES."""
+        return int(getattr(self, source.replace("-", "")))
 
 
 @dataclass(frozen=True)
@@ -30,71 +35,29 @@ class Proposals:
 
     items: Items
     """(P,)."""
-    covisitation: Floats
-    """(P,) co-visitation weight, 0 where there is none."""
-    covisitation_last: Floats
-    """(P,) the same from the last three events."""
     sources: npt.NDArray[np.bool_]
     """(P, len(SOURCES)) which source proposed the item."""
+    scores: Floats
+    """(P, len(SOURCES)) what each source says of the item, proposed by it or not."""
+
+    def scored_by(self, source: str) -> Floats:
+        """Return the scores of one source, (P,)."""
+        return self.scores[:, SOURCES.index(source)]
 
 
-def propose(user: User, catalogue: Catalogue, sizes: CandidateSizes, nearest: Items) -> Proposals:
-    """Take the union of all sources, without seen and unavailable items.
-
-    ``nearest`` are the available unseen items nearest to the user's vector, best first: dense retrieval's share.
-    """
-    near, weights = covisited(user.recent, catalogue)
-    by_source = {
-        C.DENSE: nearest[: sizes.dense],
-        C.COVISITATION: _best_allowed(near, weights, user, catalogue, sizes.covisitation),
-        C.POPULARITY: most_popular(user, catalogue, sizes.popularity),
-        C.SUPPLIED: _supplied(user, catalogue, sizes.supplied),
-    }
-    items = np.unique(np.concatenate(list(by_source.values()))).astype(np.int32)
+def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:
+    """Take the union of what all of SOURCES propose: no seen, no unavailable items."""
+    best = {source: answers[source].best(sizes.of(source)) for source in SOURCES}
+    items = _union(best)
     if len(items) < sizes.at_least:
-        by_source[C.POPULARITY] = most_popular(user, catalogue, sizes.at_least)
-        items = np.unique(np.concatenate(list(by_source.values()))).astype(np.int32)
-    sources = np.stack([np.isin(items, by_source[source]) for source in SOURCES], axis=1)
-    last, last_weights = covisited(user.recent[-3:], catalogue)
-    return Proposals(items, look_up(items, near, weights), look_up(items, last, last_weights), sources)
+        best[C.POPULARITY] = answers[C.POPULARITY].best(sizes.at_least)
+        items = _union(best)
+    return Proposals(
+        items,
+        sources=np.stack([np.isin(items, best[source]) for source in SOURCES], axis=1),
+        scores=np.stack([answers[source].scores(items) for source in SOURCES], axis=1),
+    )
 
 
-def covisited(recent: Items, catalogue: Catalogue) -> tuple[Items, Floats]:
-    """Sum the co-visitation weights of all neighbours of ``recent``; items ascending."""
-    starts = catalogue.neighbour_starts
-    spans = [slice(starts[item], starts[item + 1]) for item in recent]
-    if not spans:
-        return _NOTHING, np.zeros(0, np.float32)
-    neighbours = np.concatenate([catalogue.neighbours[span] for span in spans])
-    weights = np.concatenate([catalogue.neighbour_weights[span] for span in spans])
-    items, place = np.unique(neighbours, return_inverse=True)
-    return items.astype(np.int32), np.bincount(place, weights, minlength=len(items)).astype(np.float32)
-
-
-def most_popular(user: User, catalogue: Catalogue, count: int) -> Items:
-    """Return the ``count`` most popular available items the user has not seen, best first."""
-    front = catalogue.popular[: count + len(user.seen)]
-    return front[~np.isin(front, user.seen)][:count]
-
-
-def look_up(items: Items, known: Items, values: Floats) -> Floats:
-    """Return the value of each of ``items`` in ``known`` (ascending), 0 where it is not there."""
-    if not len(known):
-        return np.zeros(len(items), np.float32)
-    place = np.searchsorted(known, items).clip(max=len(known) - 1)
-    return np.where(known[place] == items, values[place], 0).astype(np.float32)
-
-
-def _best_allowed(items: Items, weights: Floats, user: User, catalogue: Catalogue, count: int) -> Items:
-    allowed = catalogue.available[items] & ~np.isin(items, user.seen)
-    items, weights = items[allowed], weights[allowed]
-    return items[np.lexsort((items, -weights))[:count]]
-
-
-def _supplied(user: User, catalogue: Catalogue, count: int) -> Items:
-    items = np.fromiter(user.supplied, np.int32, len(user.supplied))
-    scores = np.fromiter(user.supplied.values(), np.float32, len(user.supplied))
-    return _best_allowed(items, scores, user, catalogue, count)
-
-
-_NOTHING = np.zeros(0, np.int32)
+def _union(best: Mapping[str, Items]) -> Items:
+    return np.unique(np.concatenate(list(best.values()))).astype(np.int32)

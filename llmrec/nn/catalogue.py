@@ -3,25 +3,28 @@
 An item is known by its index, the place of its id in sorted order.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmrec import columns as C
 from llmrec.errors import InputTableError
+from llmrec.nn.neighbours import Neighbours
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_ARRAYS = (
-    "tokens", "token_starts", "vectors", "available", "taken", "taken_lately", "liked",
-    "neighbours", "neighbour_weights", "neighbour_starts",
-)  # fmt: skip
+RELATIONS = (C.COVISITATION, C.NEXT)
+"""The kinds of neighbours that a catalogue holds."""
+_ARRAYS = ("tokens", "token_starts", "vectors", "available", "taken", "taken_lately", "liked")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,8 @@ class Catalogue:
     """(S,) events on the item in the popularity window."""
     liked: Longs
     """(S,) liking events on the item, all time."""
-    neighbours: Ints
-    """Co-visited items of all items, end to end, strongest first."""
-    neighbour_weights: Floats
-    """Cosine of co-visitation, like ``neighbours``."""
-    neighbour_starts: Longs
-    """(S + 1,) where each item's neighbours start."""
+    related: Mapping[str, Neighbours]
+    """By relation: what is taken by the same users (RELATIONS)."""
     popular: Ints
     """Available items, most taken lately first, then most taken, then by index."""
 
@@ -74,8 +73,16 @@ class Catalogue:
         """Map the arrays of ``folder``, copy on write: workers share the pages, and torch takes them as they are."""
         with pa.memory_map(str(folder / "items.arrow")) as source:
             table = pa.ipc.open_file(source).read_all()
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in _ARRAYS}
-        return Catalogue(table=table, popular=_popular(arrays), **arrays)
+        arrays = {name: _load(folder, name) for name in _ARRAYS}
+        related = {
+            relation: Neighbours(*(_load(folder, f"{relation}-{part}") for part in ("starts", "items", "weights")))
+            for relation in RELATIONS
+        }
+        return Catalogue(table=table, popular=_popular(arrays), related=related, **arrays)
+
+
+def _load(folder: Path, name: str) -> npt.NDArray[Any]:
+    return np.load(folder / f"{name}.npy", mmap_mode="c")  # type: ignore[no-any-return]
 
 
 def _popular(arrays: dict[str, npt.NDArray[np.generic]]) -> Ints:
@@ -83,13 +90,13 @@ def _popular(arrays: dict[str, npt.NDArray[np.generic]]) -> Ints:
     return order[np.asarray(arrays["available"])[order]].astype(np.int32)
 
 
-def write_catalogue(folder: Path, items: pa.Table, neighbours: pa.Table) -> Catalogue:
+def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Table]) -> Catalogue:
     """Write the arrays of a night and map them.
 
     Args:
         folder: created; must not exist.
         items: item_id, title, tokens, vector, available, taken, taken_lately, liked; one row per item, in index order.
-        neighbours: item, neighbour, weight; in any order, items by index.
+        related: for each of RELATIONS item, neighbour, weight; in any order, items by index.
 
     Raises InputTableError naming an item whose vector holds NaN or infinity.
     """
@@ -102,18 +109,19 @@ def write_catalogue(folder: Path, items: pa.Table, neighbours: pa.Table) -> Cata
         writer.write_table(named)
     tokens = items["tokens"].combine_chunks()
     size = len(items)
-    ordered = neighbours.sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "tokens": tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32),
         "token_starts": _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False)),
         "vectors": vectors,
-        "neighbours": ordered["neighbour"].to_numpy().astype(np.int32),
-        "neighbour_weights": ordered["weight"].to_numpy().astype(np.float32),
-        "neighbour_starts": _starts(np.bincount(ordered["item"].to_numpy(), minlength=size)),
         "available": items["available"].to_numpy(zero_copy_only=False).astype(np.bool_),
     }
     for name in ("taken", "taken_lately", "liked"):
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
+    for relation in RELATIONS:
+        rows = related[relation].sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
+        arrays[f"{relation}-starts"] = _starts(np.bincount(rows["item"].to_numpy(), minlength=size))
+        arrays[f"{relation}-items"] = rows["neighbour"].to_numpy().astype(np.int32)
+        arrays[f"{relation}-weights"] = rows["weight"].to_numpy().astype(np.float32)
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     return Catalogue.load(folder)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmrec import columns as C
 from llmrec.domain.users import Items, User
-from llmrec.nn.candidates import covisited
 from llmrec.nn.catalogue import Catalogue
 
 
@@ -41,7 +41,7 @@ class NegativeSampler:
 
     def draw(self, example: Example, count: int) -> Items:
         """Return up to ``count`` distinct items, fewer only where the catalogue has no more."""
-        near, _ = covisited(example.history[-5:], self._catalogue)
+        near = self._catalogue.related[C.COVISITATION].sum(example.history[-5:]).items
         near = near[~np.isin(near, example.user.seen)]
         hard = self._rng.permutation(near)[: count // 2]
         easy = np.searchsorted(self._cumulative, self._rng.random(4 * count)).clip(max=len(self._cumulative) - 1)

@@ -11,11 +11,11 @@ from llmrec.domain.features import COLUMN
 from llmrec.domain.metrics import auc
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import Items
-from llmrec.nn.candidates import SOURCES, covisited, most_popular
 from llmrec.nn.recommender import Recommender, Scored
+from llmrec.nn.sources import SOURCES
 
 LLMREC, BERT = "llmrec", "bert"
-SYSTEMS = (LLMREC, C.COVISITATION, C.POPULARITY, C.DENSE, BERT)
+SYSTEMS = (LLMREC, C.NEXT, C.COVISITATION, C.POPULARITY, C.DENSE, BERT)
 BINS = 10
 
 
@@ -35,14 +35,17 @@ class Judged:
 def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest: int) -> Judged:
     """Rank with every system; lists are cut to ``longest`` after the AUC is taken of the whole.
 
-    llmrec, dense and bert rank the candidates; co-visitation and popularity rank all available unseen items they know.
+    llmrec, dense and bert rank the candidates; next, co-visitation and popularity rank all available unseen items they
+    know.
     """
     probabilities = recommender.probabilities(scored)
     items, features = scored.proposals.items, scored.features
     orders = {
         LLMREC: items[best_first(probabilities, items)],
-        C.COVISITATION: _by_covisitation(recommender, scored),
-        C.POPULARITY: most_popular(scored.user, recommender.catalogue, len(recommender.catalogue)),
+        **{
+            source: scored.answers[source].best(len(recommender.catalogue))
+            for source in (C.NEXT, C.COVISITATION, C.POPULARITY)
+        },
         C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
         BERT: items[best_first(features[:, COLUMN["pair_logit"]], items)],
     }
@@ -62,13 +65,6 @@ def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest
         predicted=np.bincount(bins, probabilities, minlength=BINS).tolist(),
         liked=np.bincount(bins, hits, minlength=BINS).astype(int).tolist(),
     )
-
-
-def _by_covisitation(recommender: Recommender, scored: Scored) -> Items:
-    catalogue, user = recommender.catalogue, scored.user
-    near, weights = covisited(user.recent, catalogue)
-    allowed = catalogue.available[near] & ~np.isin(near, user.seen)
-    return near[allowed][best_first(weights[allowed], near[allowed])]
 
 
 def _recall(scored: Scored, hits: npt.NDArray[np.bool_], wanted: int) -> list[Mapping[str, object]]:

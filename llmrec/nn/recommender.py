@@ -1,7 +1,7 @@
 """From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from llmrec.domain.features import COLUMN, FEATURES
 from llmrec.domain.ranking import best_first, places
 from llmrec.domain.reasons import reason
 from llmrec.domain.users import Items, User
-from llmrec.nn.candidates import SOURCES, CandidateSizes, Proposals, propose
+from llmrec.nn.candidates import CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference
@@ -22,11 +22,15 @@ from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.scorer import ReadUsers, Scorer
+from llmrec.nn.sources import SOURCES, Answer, open_sources
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
+
+Named = Counter[tuple[str, int]]
+"""How often the reasons of one list may have named an item, by relation."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Scored:
     """One user's candidates, P of them, with all that is known about each."""
 
     user: User
+    answers: Mapping[str, Answer]
+    """Of each source."""
     proposals: Proposals
     features: Floats
     """(P, len(FEATURES)), columns as in domain.features."""
@@ -81,7 +87,8 @@ class Recommender:
         self.sizes = sizes
         self.fusion = fusion
         self._states = StateCache(self._scorer, tokens, catalogue)
-        self._index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
+        index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
+        self._open = open_sources(catalogue, index, sizes.dense)
 
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
@@ -103,10 +110,9 @@ class Recommender:
     @torch.inference_mode()
     def _score_batch(self, users: Sequence[User]) -> list[Scored]:
         states = self._scorer.encode_users(Ragged.of(self._user_sequences(users), self._scorer.device))
-        proposals = [
-            propose(user, self.catalogue, self.sizes, near)
-            for user, near in zip(users, self._nearest(states.vectors, users), strict=True)
-        ]
+        by_source = {name: source.ask(users, states.vectors) for name, source in self._open.items()}
+        answers = [{name: of_users[at] for name, of_users in by_source.items()} for at in range(len(users))]
+        proposals = [propose(own, self.sizes) for own in answers]
         user_of_pair = np.repeat(np.arange(len(users)), [len(p.items) for p in proposals])
         item_of_pair = np.concatenate([p.items for p in proposals])
         logits = self._pair_logits(states, user_of_pair, item_of_pair)
@@ -116,17 +122,11 @@ class Recommender:
             raise FloatingPointError(
                 f"user {user.user_id!r}, item {item!r}: the pair's logit is {logits[broken[0]]}, expected a number"
             )
-        vectors = states.vectors.float().cpu().numpy()
         ends = np.cumsum([len(p.items) for p in proposals])[:-1]
         return [
-            Scored(user, own, self._features(user, own, self.catalogue.vectors[own.items] @ vector, logit))
-            for user, own, vector, logit in zip(users, proposals, vectors, np.split(logits, ends), strict=True)
+            Scored(user, answer, own, self._features(user, own, logit))
+            for user, answer, own, logit in zip(users, answers, proposals, np.split(logits, ends), strict=True)
         ]
-
-    def _nearest(self, vectors: torch.Tensor, users: Sequence[User]) -> list[Items]:
-        """Return each user's nearest items that are available and not seen, best first."""
-        top = self._index.top_k(vectors, self.sizes.dense, excluded=[user.seen for user in users])
-        return [row[row >= 0].astype(np.int32) for row in top.items.cpu().numpy()]
 
     def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
         profiles = self.tokens.pieces([user.text for user in users], self.tokens.limits.max_user_tokens)
@@ -142,18 +142,19 @@ class Recommender:
         items = self._states.states(distinct)
         return score_pairs(self._scorer, states, items, user, place.astype(np.int64))
 
-    def _features(self, user: User, proposals: Proposals, dense: Floats, logit: Floats) -> Floats:
+    def _features(self, user: User, proposals: Proposals, logit: Floats) -> Floats:
         catalogue, items = self.catalogue, proposals.items
         matrix = np.zeros((len(items), len(FEATURES)), np.float32)
 
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        put("covisitation", proposals.covisitation)
-        put("covisitation_last", proposals.covisitation_last)
-        put("covisitation_rank", places(proposals.covisitation))
-        put("dense", dense)
-        put("dense_rank", places(dense))
+        for name, source in (("covisitation", C.COVISITATION), ("next", C.NEXT), ("dense", C.DENSE)):
+            scores = proposals.scored_by(source)
+            put(name, scores)
+            put(f"{name}_rank", places(scores))
+        put("covisitation_last", catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items))
+        put("next_last", catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items))
         put("pair_logit", logit)
         put("pair_rank", places(logit))
         history = self._history(user)
@@ -162,9 +163,9 @@ class Recommender:
             put("nearest", cosines.max(axis=1))
             put("last_liked", cosines[:, -1])
         put("popularity", np.log1p(catalogue.taken[items]))
-        put("popularity_lately", np.log1p(catalogue.taken_lately[items]))
+        put("popularity_lately", proposals.scored_by(C.POPULARITY))
         put("liked_share", (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2))
-        put("supplied", np.array([user.supplied.get(int(item), 0.0) for item in items], np.float32))
+        put("supplied", proposals.scored_by(C.SUPPLIED))
         put("history_length", 0.0 if user.without_history else float(np.log1p(len(user.seen))))
         return matrix
 
@@ -175,7 +176,7 @@ class Recommender:
         top = best_first(probabilities, scored.proposals.items)[:top_n]
         items = scored.proposals.items[top]
         contributions = self.fusion.contributions(scored.features[top])
-        named: Counter[int] = Counter()  # history items that reasons of this list have named
+        named: Named = Counter()
         return [
             Recommendation(
                 rank=place + 1,
@@ -193,32 +194,33 @@ class Recommender:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
         return [*named, C.FALLBACK] if scored.user.without_history else named
 
-    def _reason(self, user: User, item: int, contributions: npt.NDArray[np.float64], named: Counter[int]) -> str:
-        similar = covisited_with = None
+    def _reason(self, user: User, item: int, contributions: npt.NDArray[np.float64], named: Named) -> str:
+        similar = None
         history = self._history(user)
         if len(history):
             cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[item]
             [similar] = self.catalogue.titles(history[[np.argmax(cosines)]])
-        weights = [self._covisitation(int(other), item) for other in user.recent]
-        if weights and max(weights) > 0:
-            # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
-            fresh = [weight / (1 + named[int(other)]) for weight, other in zip(weights, user.recent, strict=True)]
-            strongest = int(np.argmax(fresh))
-            named[int(user.recent[strongest])] += 1
-            [covisited_with] = self.catalogue.titles(user.recent[[strongest]])
         return reason(
             contributions,
-            covisited_with=covisited_with,
+            covisited_with=self._strongest(C.COVISITATION, user, item, named),
+            follows=self._strongest(C.NEXT, user, item, named),
             similar_to=similar,
             supplied=item in user.supplied,
             has_profile=bool(user.text),
         )
 
+    def _strongest(self, relation: str, user: User, item: int, named: Named) -> str | None:
+        """Return the title of the recent item to which ``item`` is related most; None if to none."""
+        related = self.catalogue.related[relation]
+        weights = [related.weight(int(other), item) for other in user.recent]
+        if not weights or max(weights) <= 0:
+            return None
+        # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
+        fresh = [weight / (1 + named[relation, int(other)]) for weight, other in zip(weights, user.recent, strict=True)]
+        strongest = int(np.argmax(fresh))
+        named[relation, int(user.recent[strongest])] += 1
+        [title] = self.catalogue.titles(user.recent[[strongest]])
+        return title
+
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]
-
-    def _covisitation(self, item: int, neighbour: int) -> float:
-        starts = self.catalogue.neighbour_starts
-        span = slice(starts[item], starts[item + 1])
-        found = np.flatnonzero(self.catalogue.neighbours[span] == neighbour)
-        return float(self.catalogue.neighbour_weights[span][found[0]]) if len(found) else 0.0

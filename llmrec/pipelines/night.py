@@ -14,7 +14,7 @@ from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
 from llmrec.nn.linear import Precision
-from llmrec.spark.counts import covisitation, popularity
+from llmrec.spark.counts import covisitation, followers, popularity
 from llmrec.spark.items import AVAILABLE, INDEX, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
@@ -80,7 +80,7 @@ def build_catalogue(
     Args:
         night: gives the items.
         events: the events that count: all of the night, or those before a cut-off.
-        rows: user rows of the same events, for co-visitation.
+        rows: user rows of the same events, for co-visitation and what comes next.
         vectors: tokens and vector by text_sha, of one encoder.
         config: gives the popularity window and the number of neighbours.
         folder: where it is written; must not exist.
@@ -97,8 +97,12 @@ def build_catalogue(
     table = whole.toArrow()
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
-    pairs = covisitation(rows.filter(F.size(COUNTED) > 0), len(table), config.candidates.neighbours)
-    catalogue = write_catalogue(folder, table, pairs.toArrow())
+    counted, neighbours = rows.filter(F.size(COUNTED) > 0), config.candidates.neighbours
+    related = {
+        C.COVISITATION: covisitation(counted, len(table), neighbours).toArrow(),
+        C.NEXT: followers(counted, len(table), neighbours).toArrow(),
+    }
+    catalogue = write_catalogue(folder, table, related)
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)
     return catalogue
@@ -110,6 +114,8 @@ def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightPart
     return NightParts(
         model=model,
         catalogue=catalogue,
-        sizes=CandidateSizes(sizes.dense, sizes.covisitation, sizes.popularity, sizes.supplied, score.top_n),
+        sizes=CandidateSizes(
+            sizes.dense, sizes.covisitation, sizes.next, sizes.popularity, sizes.supplied, score.top_n
+        ),
         precision=None if score.precision == "auto" else Precision(score.precision),
     )

@@ -13,7 +13,13 @@ def say(added: dict[str, float], **known: object) -> str:
     contributions = np.zeros(len(FEATURES))
     for name, value in added.items():
         contributions[COLUMN[name]] = value
-    facts = {"covisited_with": None, "similar_to": None, "supplied": False, "has_profile": False} | known
+    facts = {
+        "covisited_with": None,
+        "follows": None,
+        "similar_to": None,
+        "supplied": False,
+        "has_profile": False,
+    } | known
     return reason(contributions, **facts)
 
 
@@ -30,6 +36,12 @@ def say(added: dict[str, float], **known: object) -> str:
 )
 def test_the_ground_that_added_most_speaks(added: dict[str, float], expected: str) -> None:
     assert say(added, covisited_with="Kettle", similar_to="Teapot") == expected
+
+
+def test_what_comes_next_names_what_it_follows() -> None:
+    assert say({"next": 1.0, "next_last": 1.0, "covisitation": 1.5}, covisited_with="Cup", follows="Kettle") == (
+        "Often chosen after “Kettle”"
+    )
 
 
 def test_a_ground_without_its_item_is_passed_over() -> None:

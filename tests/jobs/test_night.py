@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
@@ -65,11 +67,13 @@ def test_no_seen_and_no_unavailable_item_is_published(spark: SparkSession, folde
     assert rows.filter(F.col("item_id").isin(planted.GONE, planted.LATER)).count() == 0
 
 
-def test_users_are_given_their_own_colour(spark: SparkSession, folder: Path) -> None:
-    colours = {f"u{n:02d}": planted.COLOURS[n % 2] for n in range(planted.USERS)}
-    rows = published(spark, folder).filter("user_id like 'u%'").select("user_id", "item_id").collect()
-    own = sum(row["item_id"].startswith(colours[row["user_id"]]) for row in rows)
-    assert own / len(rows) > 0.95
+def test_users_are_given_what_comes_next_in_their_own_colour(spark: SparkSession, folder: Path) -> None:
+    taken = pd.DataFrame(planted.events(), columns=["user_id", "item_id", "event", "at"])
+    last = taken.sort_values("at").groupby("user_id")["item_id"].last()
+    rows = published(spark, folder).filter("user_id like 'u%' and rank = 1").select("user_id", "item_id").collect()
+    given = {row["user_id"]: row["item_id"] for row in rows}
+    right = [given[user] == planted.after(item) for user, item in last.items()]
+    assert np.mean(right) > 0.9
 
 
 def test_users_without_history_are_marked_as_fallback(spark: SparkSession, folder: Path) -> None:

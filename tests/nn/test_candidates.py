@@ -4,17 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec import columns as C
 from llmrec.domain.users import User
-from llmrec.nn.candidates import SOURCES, CandidateSizes, Proposals, covisited, look_up, most_popular, propose
+from llmrec.nn.candidates import CandidateSizes, Proposals
+from llmrec.nn.candidates import propose as propose_from
 from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.neighbours import Weighed
+from llmrec.nn.retrieval import ExactIndex
+from llmrec.nn.sources import SOURCES, Answer, Near, open_sources
 from tests import tiny
 
-ALL = CandidateSizes(dense=50, covisitation=50, popularity=50, supplied=50)
-NONE = CandidateSizes(dense=0, covisitation=0, popularity=0, supplied=0)
+ALL = CandidateSizes(dense=50, covisitation=50, next=50, popularity=50, supplied=50)
+NONE = CandidateSizes(dense=0, covisitation=0, next=0, popularity=0, supplied=0)
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +28,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return tiny.catalogue(
         tmp_path_factory.mktemp("planted") / "catalogue",
         [f"{colour} {thing}" for colour in ("red", "blue") for thing in ("tea", "cup", "pot", "book")],
+        after={(0, 2): 0.5, (2, 0): 0.4, (2, 5): 0.3, (1, 6): 0.9, (1, 4): 0.2},
         together={(0, 3): 0.5, (0, 4): 0.2, (1, 3): 0.25, (1, 6): 0.9, (2, 0): 0.7, (2, 5): 0.1},
         taken=[9, 8, 7, 3, 4, 6, 5, 0],
         available=[True] * 6 + [False, True],
@@ -30,7 +36,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 
 def sizes(**counts: int) -> CandidateSizes:
-    return CandidateSizes(**{"dense": 0, "covisitation": 0, "popularity": 0, "supplied": 0} | counts)
+    return CandidateSizes(**{"dense": 0, "covisitation": 0, "next": 0, "popularity": 0, "supplied": 0} | counts)
 
 
 def someone(recent: list[int], seen: list[int] | None = None, supplied: dict[int, float] | None = None) -> User:
@@ -42,6 +48,17 @@ def someone(recent: list[int], seen: list[int] | None = None, supplied: dict[int
 def nearest(*items: int) -> np.ndarray:
     """What dense retrieval found, best first."""
     return np.array(items, np.int32)
+
+
+def ask(user: User, catalogue: Catalogue, near: np.ndarray | None = None) -> dict[str, Answer]:
+    vector = np.full((1, 32), 32**-0.5, np.float32)
+    opened = open_sources(catalogue, ExactIndex(catalogue.vectors, allowed=catalogue.available), 50)
+    answers = {name: source.ask([user], torch.from_numpy(vector))[0] for name, source in opened.items()}
+    return answers | {C.DENSE: Near(catalogue, nearest() if near is None else near, vector[0])}
+
+
+def propose(user: User, catalogue: Catalogue, sizes: CandidateSizes, near: np.ndarray) -> Proposals:
+    return propose_from(ask(user, catalogue, near), sizes)
 
 
 def sources(found: Proposals, item: int) -> set[str]:
@@ -59,7 +76,7 @@ def test_candidates_are_the_union_of_all_sources_each_item_once(planted: Catalog
     assert sources(found, 7) == {C.SUPPLIED}
 
 
-@pytest.mark.parametrize("source", ["covisitation", "popularity", "supplied"])
+@pytest.mark.parametrize("source", ["covisitation", "next", "popularity", "supplied"])
 def test_no_source_proposes_seen_or_unavailable_items(planted: Catalogue, source: str) -> None:
     user = someone([1, 2], seen=[1, 2, 3], supplied={1: 1.0, 3: 1.0, 6: 1.0, 4: 0.1})
     found = propose(user, planted, sizes(**{source: 50}), nearest())
@@ -68,7 +85,7 @@ def test_no_source_proposes_seen_or_unavailable_items(planted: Catalogue, source
 
 
 @pytest.mark.parametrize(("source", "expected"), [
-    ("dense", [7, 4]), ("covisitation", [2, 3]), ("popularity", [1, 2]), ("supplied", [5, 7]),
+    ("dense", [7, 4]), ("covisitation", [2, 3]), ("next", [2]), ("popularity", [1, 2]), ("supplied", [5, 7]),
 ])  # fmt: skip
 def test_a_source_gives_its_best_items_and_0_switches_it_off(
     planted: Catalogue, source: str, expected: list[int]
@@ -83,20 +100,20 @@ def test_a_source_gives_its_best_items_and_0_switches_it_off(
 def test_without_sources_there_are_no_candidates_but_the_shapes_hold(planted: Catalogue) -> None:
     found = propose(someone([0]), planted, NONE, nearest(1))
     assert found.sources.shape == (0, len(SOURCES))
-    assert len(found.covisitation) == len(found.covisitation_last) == 0
+    assert found.scores.shape == (0, len(SOURCES))
 
 
 def test_a_user_without_history_gets_popular_and_supplied_items(planted: Catalogue) -> None:
     found = propose(someone([], supplied={7: 0.5}), planted, sizes(covisitation=9, popularity=2, supplied=1), nearest())
     assert found.items.tolist() == [0, 1, 7]
-    assert not found.covisitation.any()
-    assert not found.covisitation_last.any()
+    assert not found.scored_by(C.COVISITATION).any()
+    assert not found.scored_by(C.NEXT).any()
 
 
 def test_an_item_taken_by_nobody_can_be_found_by_its_text(planted: Catalogue) -> None:
     found = propose(someone([0]), planted, sizes(dense=1), nearest(7))
     assert found.items.tolist() == [7]
-    assert covisited(np.array([7], np.int32), planted)[0].tolist() == []
+    assert planted.related[C.COVISITATION].sum(np.array([7], np.int32)).items.tolist() == []
 
 
 def test_fewer_candidates_than_asked_for_are_all_there_are(planted: Catalogue) -> None:
@@ -115,32 +132,40 @@ def test_a_catalogue_of_one_item(tmp_path: Path) -> None:
     assert propose(someone([0]), alone, ALL, nearest()).items.tolist() == []
 
 
-def test_covisitation_sums_over_recent_events_and_separately_over_the_last_three(planted: Catalogue) -> None:
-    items, weights = covisited(np.array([0, 1], np.int32), planted)
-    assert dict(zip(items.tolist(), weights.tolist(), strict=True)) == pytest.approx({2: 0.7, 3: 0.75, 4: 0.2, 6: 0.9})
-    found = propose(someone([0, 5, 7, 1], seen=[0]), planted, ALL, nearest())
-    weight = dict(zip(found.items.tolist(), found.covisitation.tolist(), strict=True))
-    last = dict(zip(found.items.tolist(), found.covisitation_last.tolist(), strict=True))
-    assert (weight[3], last[3]) == (pytest.approx(0.75), pytest.approx(0.25))
-    assert (weight[4], last[4]) == (pytest.approx(0.2), 0)
-    assert weight[2] == pytest.approx(0.8)  # 0.7 with item 0 and 0.1 with item 5
+def test_weights_add_up_over_the_history_and_fade_where_they_are_told_to(planted: Catalogue) -> None:
+    related = planted.related[C.COVISITATION]
+    both = related.sum(np.array([0, 1], np.int32))
+    assert dict(zip(both.items.tolist(), both.weights.tolist(), strict=True)) == pytest.approx(
+        {2: 0.7, 3: 0.75, 4: 0.2, 6: 0.9}
+    )
+    faded = related.sum(np.array([0, 1], np.int32), fade=0.5)
+    assert dict(zip(faded.items.tolist(), faded.weights.tolist(), strict=True)) == pytest.approx(
+        {2: 0.35, 3: 0.5, 4: 0.1, 6: 0.9}
+    )
+
+
+def test_next_looks_ahead_only_and_at_the_last_item_most(planted: Catalogue) -> None:
+    answer = ask(someone([2, 0], seen=[7]), planted)[C.NEXT]
+    assert answer.scores(nearest(0, 2, 5, 3)).tolist() == pytest.approx([0.28, 0.5, 0.21, 0])
+    assert answer.best(9).tolist() == [2, 0, 5]
+    assert ask(someone([5, 3]), planted)[C.NEXT].best(9).tolist() == []  # what comes before them says nothing
 
 
 def test_covisitation_counts_for_candidates_of_other_sources_too(planted: Catalogue) -> None:
     found = propose(someone([0], supplied={4: 1.0}), planted, sizes(supplied=1), nearest())
-    assert found.covisitation.tolist() == pytest.approx([0.2])
+    assert found.scored_by(C.COVISITATION).tolist() == pytest.approx([0.2])
 
 
-def test_most_popular_skips_what_is_seen_and_still_fills_the_list(planted: Catalogue) -> None:
-    assert most_popular(someone([0, 2]), planted, 3).tolist() == [1, 5, 4]
-    assert most_popular(someone([]), planted, 99).tolist() == [0, 1, 2, 5, 4, 3, 7]
-    assert most_popular(someone([6]), planted, 1).tolist() == [0]
+def test_popularity_skips_what_is_seen_and_still_fills_the_list(planted: Catalogue) -> None:
+    assert ask(someone([0, 2]), planted)[C.POPULARITY].best(3).tolist() == [1, 5, 4]
+    assert ask(someone([]), planted)[C.POPULARITY].best(99).tolist() == [0, 1, 2, 5, 4, 3, 7]
+    assert ask(someone([6]), planted)[C.POPULARITY].best(1).tolist() == [0]
 
 
 def test_equally_popular_and_equally_covisited_items_are_ordered_by_index(tmp_path: Path) -> None:
     even = tiny.catalogue(tmp_path / "even", ["red tea"] * 6, together={(0, place): 0.5 for place in (5, 3, 4)})
-    assert most_popular(someone([1]), even, 3).tolist() == [0, 2, 3]
-    assert propose(someone([0]), even, sizes(covisitation=2), nearest()).items.tolist() == [3, 4]
+    assert ask(someone([1]), even)[C.POPULARITY].best(3).tolist() == [0, 2, 3]
+    assert ask(someone([0]), even)[C.COVISITATION].best(2).tolist() == [3, 4]
 
 
 @given(
@@ -151,4 +176,4 @@ def test_look_up_is_a_dictionary_with_0_for_the_rest(known: dict[int, float], as
     keys = np.array(sorted(known), np.int32)
     values = np.array([known[key] for key in sorted(known)], np.float32)
     items = np.array(sorted(asked), np.int32)
-    assert look_up(items, keys, values).tolist() == [known.get(item, 0.0) for item in sorted(asked)]
+    assert Weighed(keys, values).look_up(items).tolist() == [known.get(item, 0.0) for item in sorted(asked)]

@@ -3,7 +3,7 @@ from datetime import date, datetime, timezone
 import numpy as np
 from pyspark.sql import SparkSession
 
-from llmrec.spark.counts import covisitation, popularity
+from llmrec.spark.counts import covisitation, followers, popularity
 
 
 def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession) -> None:
@@ -35,3 +35,24 @@ def test_covisitation_keeps_the_strongest_neighbours_and_orders_ties_by_item(spa
     users = spark.createDataFrame([([0, 1, 2],), ([0, 3],), ([0, 3],)], "counted array<int>")
     rows = covisitation(users, 4, neighbours=2).filter("item = 0").collect()
     assert [row["neighbour"] for row in rows] == [3, 1]  # 1 and 2 tie
+
+
+def test_followers_are_weighed_by_distance_and_by_the_share_of_takers(spark: SparkSession) -> None:
+    rng = np.random.default_rng(1)
+    rows = [rng.permutation(9)[: rng.integers(0, 9)].tolist() for _ in range(30)]
+    users = spark.createDataFrame([(row,) for row in rows], "counted array<int>").repartition(3)
+    expected = np.zeros((9, 9))
+    for row in rows:
+        for at, item in enumerate(row):
+            for step, other in enumerate(row[at + 1 : at + 6]):
+                expected[item, other] += 0.7**step
+    expected /= np.maximum(np.bincount(np.concatenate(rows).astype(int), minlength=9), 1)[:, None]
+    found = np.zeros((9, 9))
+    for row in followers(users, 9, neighbours=9).collect():
+        found[row["item"], row["neighbour"]] = row["weight"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_nothing_follows_a_single_event(spark: SparkSession) -> None:
+    users = spark.createDataFrame([([3],), ([1],)], "counted array<int>")
+    assert followers(users, 4, neighbours=2).collect() == covisitation(users, 4, neighbours=2).collect() == []

@@ -1,0 +1,61 @@
+"""Related items of every item, with weights: what co-visitation and its like know of a catalogue."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrec.domain.users import Items
+
+Floats = npt.NDArray[np.float32]
+Longs = npt.NDArray[np.int64]
+
+_NOTHING = np.zeros(0, np.int32)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Neighbours of S items, a sparse matrix in CSR form."""
+
+    starts: Longs
+    """(S + 1,) where each item's neighbours start."""
+    items: Items
+    """Neighbours of all items, end to end, strongest first."""
+    weights: Floats
+    """Like ``items``, above 0."""
+
+    def of(self, item: int) -> tuple[Items, Floats]:
+        """Return one item's neighbours and their weights."""
+        span = slice(self.starts[item], self.starts[item + 1])
+        return self.items[span], self.weights[span]
+
+    def weight(self, item: int, neighbour: int) -> float:
+        """Return the weight of one pair, 0 if they are no neighbours."""
+        items, weights = self.of(item)
+        found = np.flatnonzero(items == neighbour)
+        return float(weights[found[0]]) if len(found) else 0.0
+
+    def sum(self, history: Items, fade: float = 1.0) -> "Weighed":
+        """Add up the weights of the neighbours of ``history``, oldest first; each step back counts ``fade`` as much."""
+        if not len(history):
+            return Weighed(_NOTHING, np.zeros(0, np.float32))
+        parts = [self.of(int(item)) for item in history]
+        shares = fade ** np.arange(len(parts) - 1, -1, -1)
+        items, place = np.unique(np.concatenate([own for own, _ in parts]), return_inverse=True)
+        weights = np.concatenate([share * own for share, (_, own) in zip(shares, parts, strict=True)])
+        return Weighed(items.astype(np.int32), np.bincount(place, weights, minlength=len(items)).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Some items, ascending, each with a weight."""
+
+    items: Items
+    weights: Floats
+
+    def look_up(self, items: Items) -> Floats:
+        """Return the weight of each of ``items``, 0 for those without."""
+        if not len(self.items):
+            return np.zeros(len(items), np.float32)
+        place = np.searchsorted(self.items, items).clip(max=len(self.items) - 1)
+        return np.where(self.items[place] == items, self.weights[place], 0).astype(np.float32)

@@ -1,0 +1,160 @@
+"""Where candidates come from. All sources have one signature: asked about users, each proposes items and scores any."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from llmrec import columns as C
+from llmrec.domain.users import Items, User
+from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
+from llmrec.nn.neighbours import Neighbours, Weighed
+from llmrec.nn.retrieval import Index
+
+SOURCES = (C.DENSE, *RELATIONS, C.POPULARITY, C.SUPPLIED)
+
+_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7}
+"""How much a step back in the history counts: what comes next depends on the last items most."""
+
+
+class Answer(Protocol):
+    """What a source knows for one user."""
+
+    def best(self, count: int) -> Items:
+        """Return the ``count`` best available items the user has not seen, best first, equal ones by index."""
+
+    def scores(self, items: Items) -> Floats:
+        """Return the score of each of ``items``, (P,); higher is better, 0 where the source knows nothing."""
+
+
+class Source(Protocol):
+    """One way to find candidates."""
+
+    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
+        """Answer for each of B users; ``vectors`` are theirs, (B, D) of unit length."""
+
+
+def open_sources(catalogue: Catalogue, index: Index, dense: int) -> dict[str, Source]:
+    """Return all sources of a catalogue by name; dense retrieval finds ``dense`` items."""
+    related = {name: Related(catalogue, catalogue.related[name], _FADE[name]) for name in RELATIONS}
+    return {
+        C.DENSE: Nearest(catalogue, index, dense),
+        **related,
+        C.POPULARITY: Popular(catalogue),
+        C.SUPPLIED: Supplied(catalogue),
+    }
+
+
+@dataclass(frozen=True)
+class Related:
+    """Items related to the recent ones."""
+
+    catalogue: Catalogue
+    neighbours: Neighbours
+    fade: float
+
+    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
+        """See `Source`."""
+        return [Listed(self.catalogue, user, self.neighbours.sum(user.recent, self.fade)) for user in users]
+
+
+@dataclass(frozen=True)
+class Supplied:
+    """The user's own candidates table."""
+
+    catalogue: Catalogue
+
+    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
+        """See `Source`."""
+        return [Listed(self.catalogue, user, _ascending(user.supplied)) for user in users]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Some items with weights; the rest is unknown."""
+
+    catalogue: Catalogue
+    user: User
+    known: Weighed
+
+    def best(self, count: int) -> Items:
+        """See `Answer`."""
+        allowed = self.catalogue.available[self.known.items] & ~np.isin(self.known.items, self.user.seen)
+        items, weights = self.known.items[allowed], self.known.weights[allowed]
+        return items[np.lexsort((items, -weights))[:count]]
+
+    def scores(self, items: Items) -> Floats:
+        """See `Answer`."""
+        return self.known.look_up(items)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Items whose vectors are nearest to the user's, by the fine-tuned encoder."""
+
+    catalogue: Catalogue
+    index: Index
+    count: int
+
+    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
+        """See `Source`."""
+        found = self.index.top_k(vectors, self.count, excluded=[user.seen for user in users]).items.cpu().numpy()
+        own = vectors.float().cpu().numpy()
+        return [
+            Near(self.catalogue, row[row >= 0].astype(np.int32), vector) for row, vector in zip(found, own, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Near:
+    """A user's nearest items, and the cosine of any."""
+
+    catalogue: Catalogue
+    items: Items
+    vector: Floats
+
+    def best(self, count: int) -> Items:
+        """See `Answer`."""
+        return self.items[:count]
+
+    def scores(self, items: Items) -> Floats:
+        """See `Answer`."""
+        cosines: Floats = self.catalogue.vectors[items] @ self.vector
+        return cosines
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Items most taken in the popularity window, then most taken at all."""
+
+    catalogue: Catalogue
+
+    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
+        """See `Source`."""
+        return [MostTaken(self.catalogue, user) for user in users]
+
+
+@dataclass(frozen=True)
+class MostTaken:
+    """Popular items a user has not seen."""
+
+    catalogue: Catalogue
+    user: User
+
+    def best(self, count: int) -> Items:
+        """See `Answer`."""
+        front = self.catalogue.popular[: count + len(self.user.seen)]
+        return front[~np.isin(front, self.user.seen)][:count]
+
+    def scores(self, items: Items) -> Floats:
+        """See `Answer`."""
+        return np.log1p(self.catalogue.taken_lately[items]).astype(np.float32)
+
+
+def _ascending(supplied: dict[int, float]) -> Weighed:
+    items = np.fromiter(supplied, np.int32, len(supplied))
+    weights = np.fromiter(supplied.values(), np.float32, len(supplied))
+    order = np.argsort(items)
+    return Weighed(items[order], weights[order])
