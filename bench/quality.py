@@ -39,7 +39,7 @@ from llmrec import columns as C
 from llmrec.config import Train
 from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap
 from llmrec.domain.users import User
-from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.catalogue import RELATIONS, Catalogue, write_catalogue
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
@@ -246,7 +246,7 @@ def _make_catalogue(items: pd.DataFrame, sequences: list[np.ndarray], folder: Pa
     })  # fmt: skip
     weight = together.data[apart] / np.sqrt(popularity[row] * popularity[column])
     covisited = pa.table({"item": row.astype(np.int32), "neighbour": column.astype(np.int32), "weight": weight})
-    write_catalogue(folder, rows, {C.COVISITATION: covisited, C.NEXT: covisited.slice(0, 0)})
+    write_catalogue(folder, rows, {**dict.fromkeys(RELATIONS, covisited.slice(0, 0)), C.COVISITATION: covisited})
 
 
 def _row(catalogue: Catalogue, place: dict[str, int], history: np.ndarray, target: str) -> Row:

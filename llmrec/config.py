@@ -159,6 +159,10 @@ class Candidates(Settings):
     """Items that users with the same recent items took too."""
     next: int = Field(default=50, ge=0)
     """Items taken soon after the user's recent ones; where order tells little, as among ratings, 0 saves time."""
+    ease: int = Field(default=50, ge=0)
+    """Items that the recent ones speak for in a linear model of the whole catalogue (EASE)."""
+    ease_items: PositiveInt = 10_000
+    """Larger catalogues go without ease: it inverts a matrix of items by items on the driver (10,000: 2.4 GB)."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
     supplied: int = Field(default=200, ge=0)
@@ -166,9 +170,9 @@ class Candidates(Settings):
     popularity_days: PositiveInt = 30
     """Length of the popularity window before the run date, in days."""
     recent_events: PositiveInt = 20
-    """Latest events of a user, liked or not, that co-visitation and next look up."""
+    """Latest events of a user, liked or not, that co-visitation, next and ease look up."""
     covisitation_events: PositiveInt = 200
-    """Latest events of a user that are counted for co-visitation and next; bounds the cost of heavy users."""
+    """Latest events of a user that are counted for co-visitation, next and ease; bounds the cost of heavy users."""
     neighbours: PositiveInt = 200
     """Related items kept per item, of each kind."""
 

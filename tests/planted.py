@@ -111,6 +111,7 @@ def settings(folder: Path) -> dict[str, Any]:
             "dense": 5,
             "covisitation": 10,
             "next": 10,
+            "ease": 10,
             "popularity": 5,
             "neighbours": 20,
             "recent_events": 4,

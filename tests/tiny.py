@@ -127,7 +127,11 @@ def catalogue(
             "liked": counts,
         }
     )
-    related = {C.COVISITATION: _weights(pairs), C.NEXT: _weights([(a, b, w) for (a, b), w in (after or {}).items()])}
+    related = {
+        C.COVISITATION: _weights(pairs),
+        C.NEXT: _weights([(a, b, w) for (a, b), w in (after or {}).items()]),
+        C.EASE: _weights([]),
+    }
     return write_catalogue(folder, items, related)
 
 
@@ -161,4 +165,4 @@ def fusion(feature: str = "covisitation", seed: int = 1) -> Fusion:
     features = np.zeros((2000, len(NAMES)), np.float32)
     features[:, COLUMN[feature]] = rng.uniform(0, 3, len(features))
     liked = rng.random(len(features)) < features[:, COLUMN[feature]] / 3
-    return Fusion.train(features, liked, seed=seed)
+    return Fusion.train(features, liked, np.full(100, 20), seed=seed)

@@ -20,6 +20,8 @@ FEATURES = (
     Feature("next", "how often the item is taken after the recent ones, the last counting most", "next"),
     Feature("next_last", "the same after the last item alone", "next"),
     Feature("next_rank", "place among the user's candidates by next, 0 is best", "next"),
+    Feature("ease", "sum of what the recent events say for the item, all weighed against each other", "co-visitation"),
+    Feature("ease_rank", "place among the user's candidates by ease, 0 is best", "co-visitation"),
     Feature("dense", "cosine of the user's vector and the item's", "similarity"),
     Feature("dense_rank", "place among the user's candidates by dense, 0 is best", "similarity"),
     Feature("nearest", "largest cosine of the item's vector with a liked item's", "similarity"),

@@ -27,7 +27,7 @@ _MANIFEST = "manifest.json"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = "scorer.json"
 _TOKENIZER = "tokenizer.json"
-_FUSION = "fusion.txt"
+_FUSION = "fusion.json"
 
 
 @dataclass(frozen=True)

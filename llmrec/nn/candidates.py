@@ -19,6 +19,7 @@ class CandidateSizes:
     dense: int
     covisitation: int
     next: int
+    ease: int
     popularity: int
     supplied: int
     at_least: int = 0

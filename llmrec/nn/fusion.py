@@ -1,54 +1,82 @@
-"""The fusion ranker: gradient-boosted trees over all features of a pair, giving the probability that it is liked."""
+"""The fusion ranker: gradient-boosted trees over all features of a pair, trained to rank, then calibrated."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from llmrec.domain.features import NAMES
 from llmrec.errors import ArtifactError
 
 Matrix = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 _PARAMETERS = {
-    "objective": "binary",
+    "objective": "lambdarank",
+    "lambdarank_truncation_level": 20,
+    "metric": "ndcg",
+    "eval_at": [10],
     "num_leaves": 7,
     "learning_rate": 0.05,
     "min_data_in_leaf": 50,
-    "bagging_fraction": 0.8,
+    "lambda_l2": 5.0,
+    "bagging_fraction": 0.7,
     "bagging_freq": 1,
-    "feature_fraction": 0.8,
+    "feature_fraction": 0.5,
     "deterministic": True,
     "force_row_wise": True,
     "verbose": -1,
 }
-_TREES = 120
+_LEAST_TREES, _MOST_TREES, _PATIENCE = 60, 400, 60
+"""With fewer trees many pairs would have equal scores."""
+_FOLDS = 4
 
 
 class Fusion:
-    """Scores pairs from their features; log loss makes the scores probabilities."""
+    """Ranks pairs from their features (LambdaMART, Burges 2010) and gives their probabilities (Platt, 1999)."""
 
-    def __init__(self, booster: lightgbm.Booster) -> None:
+    def __init__(self, booster: lightgbm.Booster, slope: float, intercept: float) -> None:
         self._booster = booster
+        self._slope, self._intercept = slope, intercept
 
     @staticmethod
-    def train(features: Matrix, liked: npt.NDArray[np.bool_], *, seed: int) -> "Fusion":
-        """Fit on pairs: features (P, F) and whether each was liked (P,), at least one of each kind."""
-        data = lightgbm.Dataset(features, liked.astype(np.float32), feature_name=list(NAMES))
-        return Fusion(lightgbm.train({**_PARAMETERS, "seed": seed}, data, num_boost_round=_TREES))
+    def train(features: Matrix, liked: npt.NDArray[np.bool_], pairs: npt.NDArray[np.int64], *, seed: int) -> "Fusion":
+        """Fit on the pairs of U users, end to end.
 
-    def probabilities(self, features: Matrix) -> npt.NDArray[np.float64]:
-        """Return the probability of each pair, (P,)."""
+        How many trees, cross-validation by users decides. Its scores of users that the trees had not seen are what
+        calibration is fitted on.
+
+        Args:
+            features: (P, F).
+            liked: (P,), at least one of each kind.
+            pairs: (U,) how many pairs each user has.
+            seed: of sampling.
+        """
+        pairs = pairs[pairs > 0]
+        data = lightgbm.Dataset(features, liked.astype(np.float32), group=pairs, feature_name=list(NAMES))
+        parameters = {**_PARAMETERS, "seed": seed}
+        trees, unseen = _LEAST_TREES, np.zeros(len(liked))  # of too few users, only the share of likes is learned
+        if len(pairs) >= _FOLDS:
+            trees, unseen = _cross_validate(parameters, data, features, pairs)
+        return Fusion(lightgbm.train(parameters, data, trees), *_platt(unseen, liked))
+
+    def probabilities(self, features: Matrix) -> Doubles:
+        """Return the probability of each pair, (P,); a higher score has a higher probability, strictly."""
         if not len(features):
             return np.zeros(0)
-        return np.asarray(self._booster.predict(features, num_threads=1), dtype=np.float64)
+        scores = np.asarray(self._booster.predict(features, num_threads=1), dtype=np.float64)
+        return np.asarray(expit(self._slope * scores + self._intercept), dtype=np.float64)
 
     def contributions(self, features: Matrix) -> npt.NDArray[np.float64]:
         """Return what each feature added to the log-odds of each pair, (P, F) (TreeSHAP, Lundberg et al., 2018)."""
         if not len(features):
             return np.zeros((0, len(NAMES)))
-        return np.asarray(self._booster.predict(features, pred_contrib=True, num_threads=1))[:, :-1]
+        return self._slope * np.asarray(self._booster.predict(features, pred_contrib=True, num_threads=1))[:, :-1]
 
     def importance(self) -> dict[str, float]:
         """Return each feature's share of the total gain."""
@@ -56,15 +84,44 @@ class Fusion:
         return dict(zip(NAMES, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True))
 
     def save(self, path: Path) -> None:
-        """Write the trees as text."""
-        self._booster.save_model(str(path))
+        """Write trees and calibration as JSON."""
+        calibrated = {"slope": self._slope, "intercept": self._intercept, "trees": self._booster.model_to_string()}
+        path.write_text(json.dumps(calibrated, indent=1), encoding="utf-8")
 
     @staticmethod
     def load(path: Path) -> "Fusion":
-        """Read trees; raises ArtifactError if they were trained on other features."""
-        booster = lightgbm.Booster(model_file=str(path))
+        """Read what `save` wrote; raises ArtifactError if the trees were trained on other features."""
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        booster = lightgbm.Booster(model_str=saved["trees"])
         if tuple(booster.feature_name()) != NAMES:
             raise ArtifactError(
                 f"{path}: was trained on features {booster.feature_name()}, expected {list(NAMES)}; train again"
             )
-        return Fusion(booster)
+        return Fusion(booster, saved["slope"], saved["intercept"])
+
+
+def _cross_validate(
+    parameters: dict[str, Any], data: lightgbm.Dataset, features: Matrix, pairs: npt.NDArray[np.int64]
+) -> tuple[int, Doubles]:
+    """Return how many trees rank unseen users best, and the scores (P,) that users got from trees without them."""
+    fold = np.repeat(np.arange(len(pairs)) % _FOLDS, pairs)
+    folds = [(np.flatnonzero(fold != held_out), np.flatnonzero(fold == held_out)) for held_out in range(_FOLDS)]
+    stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
+    tried = lightgbm.cv(parameters, data, _MOST_TREES, folds, callbacks=[stop], return_cvbooster=True)
+    boosters: Any = tried["cvbooster"]
+    trees, unseen = max(_LEAST_TREES, boosters.best_iteration), np.zeros(len(features))
+    for booster, (_, inside) in zip(boosters.boosters, folds, strict=True):
+        unseen[inside] = booster.predict(features[inside], num_iteration=trees)
+    return trees, unseen
+
+
+def _platt(scores: Doubles, liked: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Fit slope and intercept of a logistic curve by log loss; the slope is positive, so that the order stays."""
+
+    def loss(at: Doubles) -> float:
+        odds = np.exp(at[0]) * scores + at[1]
+        return float(np.mean(np.logaddexp(0, odds) - liked * odds))
+
+    share = (liked.sum() + 1) / (len(liked) + 2)
+    best = minimize(loss, np.array([0.0, np.log(share / (1 - share))]), method="Nelder-Mead").x
+    return float(np.exp(best[0])), float(best[1])

@@ -15,7 +15,7 @@ from llmrec.nn.recommender import Recommender, Scored
 from llmrec.nn.sources import SOURCES
 
 LLMREC, BERT = "llmrec", "bert"
-SYSTEMS = (LLMREC, C.NEXT, C.COVISITATION, C.POPULARITY, C.DENSE, BERT)
+SYSTEMS = (LLMREC, C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY, C.DENSE, BERT)
 BINS = 10
 
 
@@ -35,8 +35,7 @@ class Judged:
 def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest: int) -> Judged:
     """Rank with every system; lists are cut to ``longest`` after the AUC is taken of the whole.
 
-    llmrec, dense and bert rank the candidates; next, co-visitation and popularity rank all available unseen items they
-    know.
+    llmrec, dense and bert rank the candidates; the other systems all available unseen items they know.
     """
     probabilities = recommender.probabilities(scored)
     items, features = scored.proposals.items, scored.features
@@ -44,7 +43,7 @@ def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest
         LLMREC: items[best_first(probabilities, items)],
         **{
             source: scored.answers[source].best(len(recommender.catalogue))
-            for source in (C.NEXT, C.COVISITATION, C.POPULARITY)
+            for source in (C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY)
         },
         C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
         BERT: items[best_first(features[:, COLUMN["pair_logit"]], items)],

@@ -149,7 +149,8 @@ class Recommender:
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        for name, source in (("covisitation", C.COVISITATION), ("next", C.NEXT), ("dense", C.DENSE)):
+        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE):
+            name = source.replace("-", "")
             scores = proposals.scored_by(source)
             put(name, scores)
             put(f"{name}_rank", places(scores))

@@ -15,7 +15,7 @@ from llmrec.nn.retrieval import Index
 
 SOURCES = (C.DENSE, *RELATIONS, C.POPULARITY, C.SUPPLIED)
 
-_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7}
+_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8}
 """How much a step back in the history counts: what comes next depends on the last items most."""
 
 

@@ -23,7 +23,7 @@ from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.judging import BINS, LLMREC, SYSTEMS
 
-BASELINES = (C.POPULARITY, C.COVISITATION)
+BASELINES = (C.POPULARITY, C.COVISITATION, C.EASE)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def measure(judged: pd.DataFrame, catalogue: Catalogue, importance: dict[str, fl
     rows: list[Metric] = []
     ndcg: dict[tuple[str, int], npt.NDArray[np.float64]] = {}
     for system in SYSTEMS:
+        if not any(lists[system]):  # a source that is switched off
+            continue
         figures = [user_metrics(ranked, wanted, ks) for ranked, wanted in zip(lists[system], targets, strict=True)]
         for name, k in figures[0]:
             values = np.array([of_user[name, k] for of_user in figures])
@@ -119,7 +121,9 @@ def _differences(
 ) -> Iterator[Metric]:
     for baseline in BASELINES:
         for k in ks:
-            ours, theirs = ndcg[LLMREC, k], ndcg[baseline, k]
+            ours, theirs = ndcg[LLMREC, k], ndcg.get((baseline, k))
+            if theirs is None:
+                continue
             gain, low, high, p = paired_bootstrap(ours, theirs, config.evaluate.bootstrap, config.train.seed)
             yield Metric(baseline, "NDCG difference", gain, k=k, low=low, high=high, users=len(ours))
             yield Metric(baseline, "NDCG p-value", p, k=k, users=len(ours))

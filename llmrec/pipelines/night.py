@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,8 +15,9 @@ from llmrec.errors import InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
-from llmrec.spark.counts import covisitation, followers, popularity
+from llmrec.spark.counts import covisitation, followers, popularity, together
 from llmrec.spark.items import AVAILABLE, INDEX, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
@@ -101,11 +104,22 @@ def build_catalogue(
     related = {
         C.COVISITATION: covisitation(counted, len(table), neighbours).toArrow(),
         C.NEXT: followers(counted, len(table), neighbours).toArrow(),
+        C.EASE: _ease(counted, len(table), config),
     }
     catalogue = write_catalogue(folder, table, related)
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)
     return catalogue
+
+
+def _ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
+    """Solve EASE; without rows where it is switched off or the catalogue is too large for it."""
+    sizes = config.candidates
+    taken = np.zeros((items, items) if sizes.ease and items <= sizes.ease_items else (0, 0))
+    if len(taken):
+        pairs = together(counted).toArrow()
+        taken[pairs["item"].to_numpy(), pairs["neighbour"].to_numpy()] = pairs["weight"].to_numpy()
+    return ease(taken, sizes.neighbours)
 
 
 def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightParts:
@@ -115,7 +129,7 @@ def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightPart
         model=model,
         catalogue=catalogue,
         sizes=CandidateSizes(
-            sizes.dense, sizes.covisitation, sizes.next, sizes.popularity, sizes.supplied, score.top_n
+            sizes.dense, sizes.covisitation, sizes.next, sizes.ease, sizes.popularity, sizes.supplied, score.top_n
         ),
         precision=None if score.precision == "auto" else Precision(score.precision),
     )

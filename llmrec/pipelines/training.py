@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -35,7 +36,7 @@ _STOPPING = (0.0, 0.2)
 _RANKING = (0.2, 1.0)
 """Slices of the users by hash: those who decide early stopping never teach the ranker."""
 
-_JUDGING_SIZES = CandidateSizes(dense=0, covisitation=40, next=0, popularity=10, supplied=0)
+_JUDGING_SIZES = CandidateSizes(dense=0, covisitation=40, next=0, ease=0, popularity=10, supplied=0)
 
 
 def require_fitting(backbone: Backbone, config: Config) -> None:
@@ -119,16 +120,18 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> tuple[
     """
     rows = sample_users(judges, config.train.max_fusion_users, "learn", _RANKING)
     rows = in_tasks(rows, config.score.partitions)
-    table = pair_features(rows, parts).toArrow()
-    liked = table["liked"].to_numpy(zero_copy_only=False).astype(bool)
+    # Partitions arrive in any order; the trees must not depend on it.
+    table = pair_features(rows, parts).toArrow().sort_by(C.USER)
+    lists = table["liked"].combine_chunks()
+    liked = lists.flatten().to_numpy(zero_copy_only=False).astype(bool)
     if not liked.any() or liked.all():
         raise InputTableError(
             f"events: of {len(liked)} candidates of the validation users {int(liked.sum())} were liked; "
             "expected some that were and some that were not"
         )
     features = table["features"].combine_chunks().flatten().to_numpy().reshape(len(liked), -1)
-    order = np.lexsort((liked, *features.T))  # partitions arrive in any order; the trees must not depend on it
-    fusion = Fusion.train(features[order], liked[order], seed=config.train.seed)
+    pairs = pc.list_value_length(lists).to_numpy().astype(np.int64)
+    fusion = Fusion.train(features, liked, pairs, seed=config.train.seed)
     return fusion, {"pairs": len(liked), "liked_share": float(liked.mean())}
 
 

@@ -19,6 +19,7 @@ from llmrec.spark.users import COUNTED
 Count = Callable[[Sequence[Items]], sparse.csr_matrix]
 """From the ordered items of some users to what was counted of (item, other)."""
 
+_ALL = 1 << 62
 _STEPS = (10_000, 7_000, 4_900, 3_430, 2_401)
 """What a follower counts by its distance, in ten-thousandths; integers, since their sums do not depend on the order."""
 
@@ -60,6 +61,15 @@ def followers(users: DataFrame, items: int, neighbours: int) -> DataFrame:
     return _strongest(users, _taken_after, lambda item, other: _STEPS[0] * takers[item], neighbours)
 
 
+def together(users: DataFrame) -> DataFrame:
+    """Count the users who took both items of a pair; of an item and itself, those who took it.
+
+    Input:  as of `covisitation`.
+    Output: item, neighbour, weight.
+    """
+    return _strongest(users, _taken_both, lambda item, other: np.ones(len(item)), _ALL)
+
+
 def _takers(users: DataFrame, items: int) -> npt.NDArray[np.float64]:
     takers = np.zeros(items)  # one number per item is all that the driver holds
     for row in users.select(F.explode(COUNTED).alias(INDEX)).groupBy(INDEX).count().collect():
@@ -68,13 +78,17 @@ def _takers(users: DataFrame, items: int) -> npt.NDArray[np.float64]:
 
 
 def _taken_together(rows: Sequence[Items]) -> sparse.csr_matrix:
-    """Count, for pairs of items, the ``rows`` (one user's items each) that hold both."""
-    items, user = _end_to_end(rows)
-    taken = sparse.csr_matrix((np.ones(len(items), np.int64), (user, items)))
-    pairs = (taken.T @ taken).tocsr()
+    """Count, for pairs of different items, the ``rows`` (one user's items each) that hold both."""
+    pairs = _taken_both(rows)
     pairs.setdiag(0)
     pairs.eliminate_zeros()
     return pairs
+
+
+def _taken_both(rows: Sequence[Items]) -> sparse.csr_matrix:
+    items, user = _end_to_end(rows)
+    taken = sparse.csr_matrix((np.ones(len(items), np.int64), (user, items)))
+    return (taken.T @ taken).tocsr()
 
 
 def _taken_after(rows: Sequence[Items]) -> sparse.csr_matrix:

@@ -99,7 +99,7 @@ def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
 
     Input:  one row per user with ``targets``, the items liked next. A user whose id hashes into a tenth is shown as if
             new, so that the ranker also learns what to trust when there is no history.
-    Output: features (array<float> of length len(FEATURES)), liked; one row per pair.
+    Output: user_id, features (each pair's, end to end), liked (one per pair); one row per user.
     """
 
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -108,9 +108,11 @@ def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
             people = [forget_history(u) if shown_as_new(u.user_id) else u for u in to_users(batch)]
             for scored, targets in zip(recommender.score(people), batch[TARGETS], strict=True):
                 liked = np.isin(scored.proposals.items, targets)
-                yield pd.DataFrame({"features": list(scored.features), "liked": liked})
+                yield pd.DataFrame(
+                    {C.USER: [scored.user.user_id], "features": [scored.features.ravel()], "liked": [liked]}
+                )
 
-    return users.mapInPandas(score, "features array<float>, liked boolean")
+    return users.mapInPandas(score, f"{C.USER} string, features array<float>, liked array<boolean>")
 
 
 def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:

@@ -149,7 +149,7 @@ def test_another_format_is_refused(model: Path) -> None:
         resolve_model(str(model))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "fusion.txt", "scorer.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "fusion.json", "scorer.json", "tokenizer.json"])
 def test_a_missing_changed_or_unlisted_file_is_named(model: Path, name: str) -> None:
     whole = (model / name).read_bytes()
     (model / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -1,5 +1,6 @@
 """Candidates on a planted catalogue whose answers can be read off."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from llmrec.nn.retrieval import ExactIndex
 from llmrec.nn.sources import SOURCES, Answer, Near, open_sources
 from tests import tiny
 
-ALL = CandidateSizes(dense=50, covisitation=50, next=50, popularity=50, supplied=50)
-NONE = CandidateSizes(dense=0, covisitation=0, next=0, popularity=0, supplied=0)
+ALL = CandidateSizes(dense=50, covisitation=50, next=50, ease=50, popularity=50, supplied=50)
+NONE = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=0, supplied=0)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 
 def sizes(**counts: int) -> CandidateSizes:
-    return CandidateSizes(**{"dense": 0, "covisitation": 0, "next": 0, "popularity": 0, "supplied": 0} | counts)
+    return replace(NONE, **counts)
 
 
 def someone(recent: list[int], seen: list[int] | None = None, supplied: dict[int, float] | None = None) -> User:

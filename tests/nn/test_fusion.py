@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import lightgbm
 import numpy as np
 import pytest
 
@@ -16,8 +15,13 @@ def planted(pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of noise but one, likes drawn from it, and the probability of each like."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(pairs, len(NAMES))).astype(np.float32)
-    truth = 1 / (1 + np.exp(-2 * features[:, PLANTED]))
+    truth = 1 / (1 + np.exp(3 - 2 * features[:, PLANTED]))  # one in ten is liked
     return features, rng.random(pairs) < truth, truth
+
+
+def train(features: np.ndarray, liked: np.ndarray, seed: int) -> Fusion:
+    """Fit on users with fifty pairs each."""
+    return Fusion.train(features, liked, np.full(len(liked) // 50, 50), seed=seed)
 
 
 def auc_of(scores: np.ndarray, liked: np.ndarray) -> float:
@@ -28,13 +32,13 @@ def auc_of(scores: np.ndarray, liked: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def trained() -> Fusion:
-    features, liked, _ = planted(4000, seed=1)
-    return Fusion.train(features, liked, seed=1)
+    features, liked, _ = planted(20_000, seed=1)
+    return train(features, liked, seed=1)
 
 
 def test_a_planted_feature_is_learned(trained: Fusion) -> None:
     features, liked, truth = planted(2000, seed=2)
-    shuffled = Fusion.train(*(lambda x, y: (x, np.random.default_rng(0).permutation(y)))(*planted(4000, 1)[:2]), seed=1)
+    shuffled = train(features, np.random.default_rng(0).permutation(liked), seed=1)
     figure = auc_of(trained.probabilities(features), liked)
     assert figure > auc_of(shuffled.probabilities(features), liked) + 0.2
     assert figure > auc_of(truth, liked) - 0.02
@@ -44,12 +48,12 @@ def test_a_planted_feature_is_learned(trained: Fusion) -> None:
 
 
 def test_probabilities_are_calibrated_on_held_out_pairs(trained: Fusion) -> None:
-    features, _, truth = planted(4000, seed=3)
+    features, _, truth = planted(20_000, seed=3)
     predicted = trained.probabilities(features)
     assert predicted.min() >= 0
     assert predicted.max() <= 1
-    for low in (0.0, 0.25, 0.5, 0.75):
-        inside = (predicted >= low) & (predicted < low + 0.25)
+    for low in (0.0, 0.1, 0.2, 0.3):
+        inside = (predicted >= low) & (predicted < low + 0.1)
         assert inside.sum() > 100
         assert predicted[inside].mean() == pytest.approx(truth[inside].mean(), abs=0.05)
 
@@ -65,6 +69,14 @@ def test_contributions_add_up_to_the_log_odds_less_one_constant(trained: Fusion)
     assert np.corrcoef(contributions[:, PLANTED], features[:, PLANTED])[0, 1] > 0.8
 
 
+@pytest.mark.parametrize("pairs", [[40], [15, 0, 15, 10]])
+def test_few_users_or_users_without_candidates_are_enough_for_some_ranker(pairs: list[int]) -> None:
+    features, _, _ = planted(40, seed=10)
+    liked = np.arange(40) % 4 == 0
+    fusion = Fusion.train(features, liked, np.array(pairs), seed=1)
+    assert fusion.probabilities(features).mean() == pytest.approx(0.25, abs=0.05)
+
+
 def test_no_pairs_have_no_probabilities(trained: Fusion) -> None:
     nothing = np.zeros((0, len(NAMES)), np.float32)
     assert trained.probabilities(nothing).shape == (0,)
@@ -74,22 +86,33 @@ def test_no_pairs_have_no_probabilities(trained: Fusion) -> None:
 def test_the_same_seed_gives_the_same_trees_and_another_seed_others(tmp_path: Path) -> None:
     features, liked, _ = planted(1000, seed=5)
     for name, seed in (("one", 7), ("two", 7), ("other", 8)):
-        Fusion.train(features, liked, seed=seed).save(tmp_path / name)
+        train(features, liked, seed=seed).save(tmp_path / name)
     assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text()
     assert (tmp_path / "one").read_text() != (tmp_path / "other").read_text()
 
 
 def test_trees_loaded_predict_what_the_saved_ones_did(trained: Fusion, tmp_path: Path) -> None:
     features, _, _ = planted(100, seed=6)
-    trained.save(tmp_path / "fusion.txt")
-    loaded = Fusion.load(tmp_path / "fusion.txt")
+    trained.save(tmp_path / "fusion.json")
+    loaded = Fusion.load(tmp_path / "fusion.json")
     np.testing.assert_array_equal(loaded.probabilities(features), trained.probabilities(features))
 
 
-def test_trees_of_other_features_are_refused(tmp_path: Path) -> None:
-    features, liked, _ = planted(500, seed=7)
-    names = ["price", *NAMES[1:]]
-    data = lightgbm.Dataset(features, liked.astype(np.float32), feature_name=names)
-    lightgbm.train({"objective": "binary", "verbose": -1}, data, 2).save_model(str(tmp_path / "fusion.txt"))
-    with pytest.raises(ArtifactError, match=r"fusion\.txt: was trained on features \['price', .*expected \['covisit"):
-        Fusion.load(tmp_path / "fusion.txt")
+def test_trees_of_other_features_are_refused(trained: Fusion, tmp_path: Path) -> None:
+    trained.save(tmp_path / "fusion.json")
+    saved = (tmp_path / "fusion.json").read_text()
+    (tmp_path / "fusion.json").write_text(saved.replace(f"feature_names={NAMES[0]} ", "feature_names=price "))
+    with pytest.raises(ArtifactError, match=r"fusion\.json: was trained on features \['price', .*expected \['covisit"):
+        Fusion.load(tmp_path / "fusion.json")
+
+
+def test_probabilities_keep_the_order_of_scores_and_know_nothing_of_users_without_likes() -> None:
+    """Users without a like teach no order, but that likes are rare."""
+    features, liked, truth = planted(20_000, seed=8)
+    silent = np.arange(20_000) // 50 % 2 == 0
+    rare = train(features, liked & ~silent, seed=1)
+    often = train(features, liked, seed=1)
+    fresh, _, _ = planted(2000, seed=9)
+    assert rare.probabilities(fresh).mean() == pytest.approx(truth.mean() / 2, abs=0.02)
+    assert often.probabilities(fresh).mean() == pytest.approx(truth.mean(), abs=0.02)
+    assert len(np.unique(rare.probabilities(fresh))) > 1000

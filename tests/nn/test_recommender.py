@@ -21,7 +21,7 @@ from tests import tiny
 
 SIZE = 12
 UNAVAILABLE = 9
-ALL = CandidateSizes(dense=50, covisitation=50, next=50, popularity=50, supplied=50)
+ALL = CandidateSizes(dense=50, covisitation=50, next=50, ease=50, popularity=50, supplied=50)
 TEXTS = [
     f"{colour} {thing}{more}"
     for colour, more in (("red", ""), ("blue", " , old"), ("green", " and a new film ."))
@@ -139,7 +139,7 @@ def test_without_candidates_the_list_is_empty_for_one_user_or_for_all(
     lists = list(recommender(planted, by_covisitation).recommend([full, someone("one", [0]), full], top_n=2))
     assert [len(rows) for rows in lists] == [0, 2, 0]
     assert list(recommender(planted, by_covisitation).recommend([full], top_n=2)) == [[]]
-    off = CandidateSizes(dense=0, covisitation=0, next=0, popularity=0, supplied=0)
+    off = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=0, supplied=0)
     assert list(recommender(planted, by_covisitation, off).recommend(crowd(), top_n=2)) == [[]] * len(crowd())
     assert list(recommender(planted, by_covisitation).recommend([], top_n=2)) == []
 

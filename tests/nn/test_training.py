@@ -28,7 +28,7 @@ from tests import tiny
 
 COLOURS = ("red", "blue", "green")
 THINGS = ("tea", "coffee", "cup", "pot", "film", "song", "book", "cat", "dog")
-ALL_UNSEEN = CandidateSizes(dense=0, covisitation=0, next=0, popularity=27, supplied=0)
+ALL_UNSEEN = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=27, supplied=0)
 
 
 def plan(**changes: float) -> TrainingPlan:

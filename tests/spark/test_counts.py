@@ -3,7 +3,7 @@ from datetime import date, datetime, timezone
 import numpy as np
 from pyspark.sql import SparkSession
 
-from llmrec.spark.counts import covisitation, followers, popularity
+from llmrec.spark.counts import covisitation, followers, popularity, together
 
 
 def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession) -> None:
@@ -56,3 +56,12 @@ def test_followers_are_weighed_by_distance_and_by_the_share_of_takers(spark: Spa
 def test_nothing_follows_a_single_event(spark: SparkSession) -> None:
     users = spark.createDataFrame([([3],), ([1],)], "counted array<int>")
     assert followers(users, 4, neighbours=2).collect() == covisitation(users, 4, neighbours=2).collect() == []
+
+
+def test_together_counts_users_of_pairs_and_of_items(spark: SparkSession) -> None:
+    taken = np.random.default_rng(2).random((40, 8)) < 0.3
+    users = spark.createDataFrame([(np.flatnonzero(row).tolist(),) for row in taken], "counted array<int>")
+    found = np.zeros((8, 8))
+    for row in together(users.repartition(3)).collect():
+        found[row["item"], row["neighbour"]] = row["weight"]
+    np.testing.assert_array_equal(found, taken.T.astype(float) @ taken)

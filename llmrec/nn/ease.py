@@ -1,0 +1,40 @@
+"""EASE: how much each item of a history speaks for every other one, all items weighed against each other.
+
+Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (2019): the linear model that predicts a user's items from
+the user's other items, in closed form. Two items that many users take do not speak for each other only because of it.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Doubles = npt.NDArray[np.float64]
+
+_RIDGE = 10.0
+"""Regularisation, as a multiple of how many users take an item on average."""
+_ROUNDING = 1e-6
+"""Smaller weights are none."""
+_COLUMNS = {"item": pa.int32(), "neighbour": pa.int32(), "weight": pa.float32()}
+
+
+def ease(together: Doubles, neighbours: int) -> pa.Table:
+    """Return what each item says for others: item, neighbour, weight (above 0), the ``neighbours`` largest of each.
+
+    Args:
+        together: (S, S) users who took both items; on the diagonal, who took the item. Overwritten.
+        neighbours: kept per item.
+    """
+    size = len(together)
+    if size < 2:
+        return pa.table({name: pa.array([], kind) for name, kind in _COLUMNS.items()})
+    together[np.diag_indices(size)] += _RIDGE * max(1.0, float(np.trace(together)) / size)
+    inverse = np.linalg.inv(together)
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    kept = min(neighbours, size - 1)
+    items = np.repeat(np.arange(size), kept)
+    largest = np.argpartition(-weights, kept - 1, axis=1)[:, :kept].ravel()
+    found = weights[items, largest]
+    said = found > _ROUNDING
+    columns = (items[said], largest[said], found[said])
+    return pa.table({name: pa.array(values, _COLUMNS[name]) for name, values in zip(_COLUMNS, columns, strict=True)})
