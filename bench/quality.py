@@ -5,10 +5,9 @@
 
 Both start from the same encoder and take the same steps: same seed, examples, negatives, losses, batch size. Joint and
 prefix (at the shipped k) have each the learning rate that is best on validation rows (of RATES, with the first seed),
-then all SEEDS. Each test row is a
-list of 50: the target and the items nearest to the history by co-visitation and by the frozen encoder. NDCG@10 of the
-target's place, ties counted against it; differences are of the same rows, averaged over seeds before they are
-resampled. bfloat16 and int8 are the weights of the shipped k, computed with fewer bits.
+then all SEEDS. Each test row is a list of 50: the target and the items nearest to the history by co-visitation and by
+the frozen encoder. NDCG@10 of the target's place, ties counted against it; differences are of the same rows, averaged
+over seeds before they are resampled. bfloat16 and int8 are the weights of the shipped k, computed with fewer bits.
 
 FOLDER of the data holds items (item_id, title), events (user_id, item_id, position, period), valid and test (user_id,
 history, target) as Parquet. A run that is finished is kept in the work folder, so the command can be stopped and
