@@ -7,6 +7,7 @@ the user's other items, in closed form. Two items that many users take do not sp
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from scipy import linalg
 
 Doubles = npt.NDArray[np.float64]
 
@@ -28,13 +29,15 @@ def ease(together: Doubles, neighbours: int) -> pa.Table:
     if size < 2:
         return pa.table({name: pa.array([], kind) for name, kind in _COLUMNS.items()})
     together[np.diag_indices(size)] += _RIDGE * max(1.0, float(np.trace(together)) / size)
-    inverse = np.linalg.inv(together)
-    weights = inverse / -np.diag(inverse)
-    np.fill_diagonal(weights, 0)
+    # Symmetric, so the transpose is the same, and LAPACK, which wants columns together, can work in place.
+    inverse = linalg.inv(together.T, overwrite_a=True, check_finite=False).T
+    inverse /= -np.diag(inverse)
+    np.fill_diagonal(inverse, 0)
     kept = min(neighbours, size - 1)
+    # Row by row: the places of a whole sort would take as much memory again.
+    largest = np.concatenate([np.argpartition(row, size - kept)[size - kept :] for row in inverse])
     items = np.repeat(np.arange(size), kept)
-    largest = np.argpartition(-weights, kept - 1, axis=1)[:, :kept].ravel()
-    found = weights[items, largest]
+    found = inverse[items, largest]
     said = found > _ROUNDING
     columns = (items[said], largest[said], found[said])
     return pa.table({name: pa.array(values, _COLUMNS[name]) for name, values in zip(_COLUMNS, columns, strict=True)})

@@ -29,11 +29,16 @@ class Neighbours:
         span = slice(self.starts[item], self.starts[item + 1])
         return self.items[span], self.weights[span]
 
-    def weight(self, item: int, neighbour: int) -> float:
-        """Return the weight of one pair, 0 if they are no neighbours."""
-        items, weights = self.of(item)
-        found = np.flatnonzero(items == neighbour)
-        return float(weights[found[0]]) if len(found) else 0.0
+    def between(self, history: Items, items: Items) -> Floats:
+        """Return the weights of distinct ``items`` (P,) as neighbours of ``history`` (L,), 0 for others: (L, P)."""
+        order = np.argsort(items)
+        weights = np.zeros((len(history), len(items)), np.float32)
+        for row, item in zip(weights, history, strict=True):
+            neighbours, own = self.of(int(item))
+            place = np.searchsorted(items[order], neighbours).clip(max=len(items) - 1)
+            there = items[order[place]] == neighbours
+            row[order[place[there]]] = own[there]
+        return weights
 
     def sum(self, history: Items, fade: float = 1.0) -> "Weighed":
         """Add up the weights of the neighbours of ``history``, oldest first; each step back counts ``fade`` as much."""

@@ -1,6 +1,5 @@
 """From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +27,6 @@ from llmrec.nn.tokens import Tokens
 
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
-
-Named = Counter[tuple[str, int]]
-"""How often the reasons of one list may have named an item, by relation."""
 
 
 @dataclass(frozen=True)
@@ -177,51 +173,56 @@ class Recommender:
         top = best_first(probabilities, scored.proposals.items)[:top_n]
         items = scored.proposals.items[top]
         contributions = self.fusion.contributions(scored.features[top])
-        named: Named = Counter()
+        reasons = self._reasons(scored.user, items, contributions)
         return [
             Recommendation(
-                rank=place + 1,
+                rank=place,
                 item_id=item_id,
                 score=float(probabilities[row]),
                 sources=self._sources(scored, row),
-                reason=self._reason(scored.user, int(item), grounds, named),
+                reason=said,
             )
-            for place, (row, item, item_id, grounds) in enumerate(
-                zip(top, items, self.catalogue.ids(items), contributions, strict=True)
-            )
+            for place, (row, item_id, said) in enumerate(zip(top, self.catalogue.ids(items), reasons, strict=True), 1)
         ]
 
     def _sources(self, scored: Scored, row: int) -> list[str]:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
         return [*named, C.FALLBACK] if scored.user.without_history else named
 
-    def _reason(self, user: User, item: int, contributions: npt.NDArray[np.float64], named: Named) -> str:
-        similar = None
+    def _reasons(self, user: User, items: Items, contributions: npt.NDArray[np.float64]) -> list[str]:
+        """Return a sentence for each item of a list, (K,), from what features added to their scores, (K, F)."""
+        if not len(items):
+            return []
         history = self._history(user)
+        similar: list[str | None] = [None] * len(items)
         if len(history):
-            cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[item]
-            [similar] = self.catalogue.titles(history[[np.argmax(cosines)]])
-        return reason(
-            contributions,
-            covisited_with=self._strongest(C.COVISITATION, user, item, named),
-            follows=self._strongest(C.NEXT, user, item, named),
-            similar_to=similar,
-            supplied=item in user.supplied,
-            has_profile=bool(user.text),
-        )
+            cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[items].T
+            similar = [*self.catalogue.titles(history[cosines.argmax(axis=0)])]
+        covisited, follows = (self._strongest(relation, user, items) for relation in (C.COVISITATION, C.NEXT))
+        return [
+            reason(
+                contributions[place],
+                covisited_with=covisited[place],
+                follows=follows[place],
+                similar_to=similar[place],
+                supplied=int(item) in user.supplied,
+                has_profile=bool(user.text),
+            )
+            for place, item in enumerate(items)
+        ]
 
-    def _strongest(self, relation: str, user: User, item: int, named: Named) -> str | None:
-        """Return the title of the recent item to which ``item`` is related most; None if to none."""
-        related = self.catalogue.related[relation]
-        weights = [related.weight(int(other), item) for other in user.recent]
-        if not weights or max(weights) <= 0:
-            return None
-        # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
-        fresh = [weight / (1 + named[relation, int(other)]) for weight, other in zip(weights, user.recent, strict=True)]
-        strongest = int(np.argmax(fresh))
-        named[relation, int(user.recent[strongest])] += 1
-        [title] = self.catalogue.titles(user.recent[[strongest]])
-        return title
+    def _strongest(self, relation: str, user: User, items: Items) -> list[str | None]:
+        """Return, for each of a list's items, the title of the recent item it is related to most; None if to none."""
+        titles = self.catalogue.titles(user.recent)
+        weights = self.catalogue.related[relation].between(user.recent, items)
+        named, found = np.zeros(len(titles)), list[str | None]()
+        for own in weights.T:
+            # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
+            strongest = int(np.argmax(own / (1 + named))) if own.any() else None
+            if strongest is not None:
+                named[strongest] += 1
+            found.append(None if strongest is None else titles[strongest])
+        return found
 
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]

@@ -1,7 +1,8 @@
 """Where candidates come from. All sources have one signature: asked about users, each proposes items and scores any."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from llmrec import columns as C
 from llmrec.domain.users import Items, User
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
-from llmrec.nn.neighbours import Neighbours, Weighed
+from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import Index
 
 SOURCES = (C.DENSE, *RELATIONS, C.POPULARITY, C.SUPPLIED)
@@ -38,37 +39,34 @@ class Source(Protocol):
 
 def open_sources(catalogue: Catalogue, index: Index, dense: int) -> dict[str, Source]:
     """Return all sources of a catalogue by name; dense retrieval finds ``dense`` items."""
-    related = {name: Related(catalogue, catalogue.related[name], _FADE[name]) for name in RELATIONS}
     return {
         C.DENSE: Nearest(catalogue, index, dense),
-        **related,
-        C.POPULARITY: Popular(catalogue),
-        C.SUPPLIED: Supplied(catalogue),
+        **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
+        C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
+        C.SUPPLIED: OneByOne(partial(_supplied, catalogue)),
     }
 
 
 @dataclass(frozen=True)
-class Related:
-    """Items related to the recent ones."""
+class OneByOne:
+    """A source whose answer for a user needs no other user."""
 
-    catalogue: Catalogue
-    neighbours: Neighbours
-    fade: float
+    answer: Callable[[User], Answer]
 
     def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
         """See `Source`."""
-        return [Listed(self.catalogue, user, self.neighbours.sum(user.recent, self.fade)) for user in users]
+        return [self.answer(user) for user in users]
 
 
-@dataclass(frozen=True)
-class Supplied:
-    """The user's own candidates table."""
+def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:
+    return Listed(catalogue, user, catalogue.related[relation].sum(user.recent, _FADE[relation]))
 
-    catalogue: Catalogue
 
-    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
-        """See `Source`."""
-        return [Listed(self.catalogue, user, _ascending(user.supplied)) for user in users]
+def _supplied(catalogue: Catalogue, user: User) -> Answer:
+    items = np.fromiter(user.supplied, np.int32, len(user.supplied))
+    scores = np.fromiter(user.supplied.values(), np.float32, len(user.supplied))
+    order = np.argsort(items)
+    return Listed(catalogue, user, Weighed(items[order], scores[order]))
 
 
 @dataclass(frozen=True)
@@ -126,19 +124,8 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Popular:
-    """Items most taken in the popularity window, then most taken at all."""
-
-    catalogue: Catalogue
-
-    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
-        """See `Source`."""
-        return [MostTaken(self.catalogue, user) for user in users]
-
-
-@dataclass(frozen=True)
 class MostTaken:
-    """Popular items a user has not seen."""
+    """Items most taken in the popularity window, then most taken at all."""
 
     catalogue: Catalogue
     user: User
@@ -151,10 +138,3 @@ class MostTaken:
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
         return np.log1p(self.catalogue.taken_lately[items]).astype(np.float32)
-
-
-def _ascending(supplied: dict[int, float]) -> Weighed:
-    items = np.fromiter(supplied, np.int32, len(supplied))
-    weights = np.fromiter(supplied.values(), np.float32, len(supplied))
-    order = np.argsort(items)
-    return Weighed(items[order], weights[order])

@@ -17,7 +17,7 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
-from llmrec.spark.counts import covisitation, followers, popularity, together
+from llmrec.spark.counts import count_takers, covisitation, followers, popularity, together
 from llmrec.spark.items import AVAILABLE, INDEX, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
@@ -101,10 +101,11 @@ def build_catalogue(
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
     counted, neighbours = rows.filter(F.size(COUNTED) > 0), config.candidates.neighbours
+    takers = count_takers(counted, len(table))
     related = {
-        C.COVISITATION: covisitation(counted, len(table), neighbours).toArrow(),
-        C.NEXT: followers(counted, len(table), neighbours).toArrow(),
-        C.EASE: _ease(counted, len(table), config),
+        C.COVISITATION: covisitation(counted, takers, neighbours).toArrow(),
+        C.NEXT: followers(counted, takers, neighbours).toArrow(),
+        C.EASE: solve_ease(counted, len(table), config),
     }
     catalogue = write_catalogue(folder, table, related)
     if config.candidates.dense_search == "approximate":
@@ -112,9 +113,17 @@ def build_catalogue(
     return catalogue
 
 
-def _ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
-    """Solve EASE; without rows where it is switched off or the catalogue is too large for it."""
+def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
+    """Weigh items by EASE; without rows, and a message, where it is off or the catalogue too large for it.
+
+    Args:
+        counted: user rows, as of spark.counts.
+        items: size of the catalogue.
+        config: gives the limits.
+    """
     sizes = config.candidates
+    if sizes.ease and items > sizes.ease_items:
+        print(f"candidates.ease: is off, the catalogue has {items:,} items and ease_items allows {sizes.ease_items:,}")
     taken = np.zeros((items, items) if sizes.ease and items <= sizes.ease_items else (0, 0))
     if len(taken):
         pairs = together(counted).toArrow()

@@ -19,6 +19,8 @@ from llmrec.spark.users import COUNTED
 Count = Callable[[Sequence[Items]], sparse.csr_matrix]
 """From the ordered items of some users to what was counted of (item, other)."""
 
+Takers = npt.NDArray[np.float64]
+
 _ALL = 1 << 62
 _STEPS = (10_000, 7_000, 4_900, 3_430, 2_401)
 """What a follower counts by its distance, in ten-thousandths; integers, since their sums do not depend on the order."""
@@ -38,18 +40,25 @@ def popularity(events: DataFrame, run_date: date, window_days: int) -> DataFrame
     )
 
 
-def covisitation(users: DataFrame, items: int, neighbours: int) -> DataFrame:
+def count_takers(users: DataFrame, items: int) -> Takers:
+    """Return how many users took each of ``items`` items, (items,); input as of `covisitation`."""
+    takers = np.zeros(items)  # one number per item is all that the driver holds
+    for row in users.select(F.explode(COUNTED).alias(INDEX)).groupBy(INDEX).count().collect():
+        takers[row[INDEX]] = row["count"]
+    return takers
+
+
+def covisitation(users: DataFrame, takers: Takers, neighbours: int) -> DataFrame:
     """Weigh pairs of items by how many users took both: the cosine of their users' sets.
 
-    Input:  counted (array<int>, the distinct items of one user that count), one row per user; ``items`` is the size of
-            the catalogue.
+    Input:  counted (array<int>, the distinct items of one user that count), one row per user; ``takers`` as of
+            `count_takers`.
     Output: item, neighbour, weight (0 to 1]; at most ``neighbours`` rows per item, the strongest, ties by neighbour.
     """
-    takers = _takers(users, items)
     return _strongest(users, _taken_together, lambda item, other: np.sqrt(takers[item] * takers[other]), neighbours)
 
 
-def followers(users: DataFrame, items: int, neighbours: int) -> DataFrame:
+def followers(users: DataFrame, takers: Takers, neighbours: int) -> DataFrame:
     """Weigh what users take after an item: the share of its takers who take the other next.
 
     One who takes it d steps later counts 0.7 ** (d - 1), up to five steps.
@@ -57,7 +66,6 @@ def followers(users: DataFrame, items: int, neighbours: int) -> DataFrame:
     Input:  as of `covisitation`; ``counted`` is ordered, oldest first.
     Output: as of `covisitation`.
     """
-    takers = _takers(users, items)
     return _strongest(users, _taken_after, lambda item, other: _STEPS[0] * takers[item], neighbours)
 
 
@@ -68,13 +76,6 @@ def together(users: DataFrame) -> DataFrame:
     Output: item, neighbour, weight.
     """
     return _strongest(users, _taken_both, lambda item, other: np.ones(len(item)), _ALL)
-
-
-def _takers(users: DataFrame, items: int) -> npt.NDArray[np.float64]:
-    takers = np.zeros(items)  # one number per item is all that the driver holds
-    for row in users.select(F.explode(COUNTED).alias(INDEX)).groupBy(INDEX).count().collect():
-        takers[row[INDEX]] = row["count"]
-    return takers
 
 
 def _taken_together(rows: Sequence[Items]) -> sparse.csr_matrix:

@@ -1,6 +1,5 @@
 """Lists with answers known by construction: trees that follow one feature, on a catalogue that plants it."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -105,15 +104,24 @@ def test_a_reason_of_similarity_names_the_nearest_liked_item(tmp_path_factory: p
     last = dict(zip(scored.proposals.items.tolist(), scored.features[:, COLUMN["last_liked"]].tolist(), strict=True))
     assert rows[0].item_id == "7"
     assert (nearest[7], last[7]) == (pytest.approx(0.8), pytest.approx(0))
-    assert recommender(near, None)._reason(someone("u", [3, 2, 5]), 7, contribution("nearest"), Counter()) == (
+    assert recommender(near, None)._reasons(someone("u", [3, 2, 5]), np.array([7]), contribution("nearest")) == [
         "Similar to “red pot”, which you liked"
-    )
+    ]
 
 
 def contribution(name: str) -> np.ndarray:
-    added = np.zeros(len(COLUMN))
-    added[COLUMN[name]] = 1.0
+    added = np.zeros((1, len(COLUMN)))
+    added[0, COLUMN[name]] = 1.0
     return added
+
+
+def test_a_reason_of_what_comes_next_names_what_it_follows(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("after") / "catalogue"
+    after = tiny.catalogue(folder, TEXTS, after={(0, 5): 2.9, (1, 5): 2.0, (5, 2): 3.0})
+    [rows] = recommender(after, tiny.fusion("next")).recommend([someone("u", [1, 0])], top_n=2)
+    assert (rows[0].item_id, rows[0].reason) == ("5", "Often chosen after “red tea”")
+    assert C.NEXT in rows[0].sources
+    assert "5" not in rows[1].reason
 
 
 def test_only_users_without_history_are_marked_as_fallback(planted: Catalogue, by_covisitation: Fusion) -> None:

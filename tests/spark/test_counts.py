@@ -3,7 +3,7 @@ from datetime import date, datetime, timezone
 import numpy as np
 from pyspark.sql import SparkSession
 
-from llmrec.spark.counts import covisitation, followers, popularity, together
+from llmrec.spark.counts import count_takers, covisitation, followers, popularity, together
 
 
 def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession) -> None:
@@ -23,7 +23,10 @@ def test_covisitation_is_the_cosine_of_the_sets_of_users(spark: SparkSession) ->
     users = spark.createDataFrame([(np.flatnonzero(row).tolist(),) for row in taken], "counted array<int>").repartition(
         3
     )
-    found = {(r["item"], r["neighbour"]): r["weight"] for r in covisitation(users, 12, neighbours=12).collect()}
+    found = {
+        (r["item"], r["neighbour"]): r["weight"]
+        for r in covisitation(users, count_takers(users, 12), neighbours=12).collect()
+    }
     both = taken.T.astype(float) @ taken
     expected = both / np.sqrt(np.outer(taken.sum(0), taken.sum(0)))
     assert set(found) == {(a, b) for a in range(12) for b in range(12) if a != b and both[a, b]}
@@ -33,7 +36,7 @@ def test_covisitation_is_the_cosine_of_the_sets_of_users(spark: SparkSession) ->
 
 def test_covisitation_keeps_the_strongest_neighbours_and_orders_ties_by_item(spark: SparkSession) -> None:
     users = spark.createDataFrame([([0, 1, 2],), ([0, 3],), ([0, 3],)], "counted array<int>")
-    rows = covisitation(users, 4, neighbours=2).filter("item = 0").collect()
+    rows = covisitation(users, count_takers(users, 4), neighbours=2).filter("item = 0").collect()
     assert [row["neighbour"] for row in rows] == [3, 1]  # 1 and 2 tie
 
 
@@ -48,14 +51,15 @@ def test_followers_are_weighed_by_distance_and_by_the_share_of_takers(spark: Spa
                 expected[item, other] += 0.7**step
     expected /= np.maximum(np.bincount(np.concatenate(rows).astype(int), minlength=9), 1)[:, None]
     found = np.zeros((9, 9))
-    for row in followers(users, 9, neighbours=9).collect():
+    for row in followers(users, count_takers(users, 9), neighbours=9).collect():
         found[row["item"], row["neighbour"]] = row["weight"]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_nothing_follows_a_single_event(spark: SparkSession) -> None:
     users = spark.createDataFrame([([3],), ([1],)], "counted array<int>")
-    assert followers(users, 4, neighbours=2).collect() == covisitation(users, 4, neighbours=2).collect() == []
+    takers = count_takers(users, 4)
+    assert followers(users, takers, neighbours=2).collect() == covisitation(users, takers, neighbours=2).collect() == []
 
 
 def test_together_counts_users_of_pairs_and_of_items(spark: SparkSession) -> None:
