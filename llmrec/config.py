@@ -158,11 +158,11 @@ class Candidates(Settings):
     covisitation: int = Field(default=100, ge=0)
     """Items that users with the same recent items took too."""
     next: int = Field(default=50, ge=0)
-    """Items taken soon after the user's recent ones; where order tells little, as among ratings, 0 saves time."""
+    """Items that users take soon after the recent ones."""
     ease: int = Field(default=50, ge=0)
     """Items that the recent ones speak for in a linear model of the whole catalogue (EASE)."""
     ease_items: PositiveInt = 10_000
-    """Larger catalogues go without ease: it inverts a matrix of items by items on the driver (10,000: 2.4 GB)."""
+    """Larger catalogues go without ease: it inverts a matrix on the driver, 16 bytes for each pair of items."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
     supplied: int = Field(default=200, ge=0)
