@@ -216,7 +216,7 @@ def open_benchmark(data: Path, work: Path) -> Benchmark:
     if not (work / "catalogue").is_dir():
         _make_catalogue(items, sequences, work / "catalogue")
     catalogue = Catalogue.load(work / "catalogue")
-    learners = [User(str(at), own, own, own) for at, own in enumerate(sequences) if len(own) > 1]
+    learners = [User(str(at), own, own, own, own) for at, own in enumerate(sequences) if len(own) > 1]
     parts = {"valid": VALIDATION_ROWS, "test": TEST_ROWS}
     tables = {part: pd.read_parquet(data / f"{part}.parquet").sample(n, random_state=0) for part, n in parts.items()}
     rows = {part: [_row(catalogue, place, *pair) for pair in zip(table["history"], table["target"], strict=True)]

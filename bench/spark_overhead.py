@@ -84,7 +84,8 @@ def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, 
     tables = {name: read_table(spark, config.tables.name(name), name) for name in (C.EVENTS, C.ITEMS, C.USERS)}
     nobody = spark.createDataFrame([], "user_id string, item_id string, source string, source_score double")
     night = open_night(**tables, candidates=nobody, config=config, run_date=day)
-    users = user_rows(night, night.events, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+    history = int(model.manifest["texts"]["history_items"])
+    users = user_rows(night, night.events, config, liked=history, until=day).persist()
     shipped = ship_folder(spark, model.folder, "model", work)
     vectors, _ = ensure_vectors(spark, config.tables.name(C.ITEM_VECTORS), night.items, shipped, model.encoder_version)
     build_catalogue(night, night.events, users, vectors, config, work / "catalogue", day)

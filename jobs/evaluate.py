@@ -39,7 +39,9 @@ def main(run: Run) -> None:
     with run.stage("holdout") as stage:
         parts = split(night, config).persist()
         past, held_out = parts.filter(F.col(PART) != TEST), parts.filter(F.col(PART) == TEST)
-        rows = user_rows(night, past, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+        history = int(model.manifest["texts"]["history_items"])
+        until = counted_until(run.day, TEST, config)
+        rows = user_rows(night, past, config, liked=history, until=until).persist()
         judges = sample_users(add_targets(rows, held_out), config.evaluate.max_users, "evaluate").persist()
         stage.counts = {"events": past.count(), "held out": held_out.count(), "users": judges.count()}
     with run.stage("catalogue") as stage:
@@ -47,7 +49,6 @@ def main(run: Run) -> None:
         vectors, stage.counts = ensure_vectors(
             spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
         )
-        until = counted_until(run.day, TEST, config)
         catalogue = build_catalogue(night, past, rows, vectors, config, work / "catalogue", until)
     with run.stage("scores") as stage:
         shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)

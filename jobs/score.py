@@ -33,7 +33,8 @@ def main(run: Run) -> None:
             spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
         )
     with run.stage("histories") as stage:
-        users = user_rows(night, night.events, config, liked=int(model.manifest["texts"]["history_items"])).persist()
+        history = int(model.manifest["texts"]["history_items"])
+        users = user_rows(night, night.events, config, liked=history, until=run.day).persist()
         eligible = require_users(users, run.table(C.EVENTS))
         stage.rows_in, stage.rows_out = night.events.count(), eligible
         stage.counts = {"events": stage.rows_in, "users": eligible}
@@ -52,7 +53,8 @@ def main(run: Run) -> None:
         with spark_progress(spark, "scoring users", config.score.partitions):
             scored.write.parquet(staged)
         rows = spark.read.schema(SCHEMAS[C.RECOMMENDATIONS]).parquet(staged)
-        stage.counts = check_lists(rows, night, top_n=config.score.top_n, eligible=eligible)
+        again_before = config.rules.again_before(run.day)
+        stage.counts = check_lists(rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before)
         stage.rows_out = stage.counts["rows"]
     with run.stage("publish") as stage:
         replace_date(rows, target, run.day)

@@ -49,7 +49,8 @@ def main(run: Run) -> None:
     with run.stage("examples") as stage:
         parts = split(night, config).persist()
         learning = parts.filter(F.col(PART) == TRAIN)
-        rows = user_rows(night, learning, config, liked=config.candidates.covisitation_events).persist()
+        longest = config.candidates.covisitation_events
+        rows = user_rows(night, learning, config, liked=longest, until=until).persist()
         judges = add_targets(rows, parts.filter(F.col(PART) == VALIDATION)).persist()
         stage.counts = {row[PART]: row["count"] for row in parts.groupBy(PART).count().orderBy(PART).collect()}
         stage.rows_in, stage.rows_out = sum(stage.counts.values()), stage.counts.get(TRAIN, 0)

@@ -7,7 +7,7 @@ A file says only what differs from the defaults below; ``conf/default.yaml`` is 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,6 +165,8 @@ class Candidates(Settings):
     """Larger catalogues go without ease: it inverts a matrix on the driver, 16 bytes for each pair of items."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
+    again: int = Field(default=20, ge=0)
+    """The user's latest items, where rules.repeat_after_days allows them."""
     supplied: int = Field(default=200, ge=0)
     """Rows of the candidates table, best source_score first."""
     popularity_days: PositiveInt = 30
@@ -175,6 +177,17 @@ class Candidates(Settings):
     """Latest events of a user that are counted for co-visitation, next and ease; bounds the cost of heavy users."""
     neighbours: PositiveInt = 200
     """Related items kept per item, of each kind."""
+
+
+class Rules(Settings):
+    """What may be recommended to whom."""
+
+    repeat_after_days: int | None = Field(default=None, ge=0)
+    """An item the user has had is recommended again this many days later; 0: at once; null: never."""
+
+    def again_before(self, day: date) -> date | None:
+        """Return the day before which the last event on an item must lie to be recommended again on ``day``."""
+        return None if self.repeat_after_days is None else day - timedelta(days=self.repeat_after_days)
 
 
 class Score(Settings):
@@ -227,6 +240,7 @@ class Config(Settings):
     holdout: Holdout = Holdout()
     train: Train = Train()
     candidates: Candidates = Candidates()
+    rules: Rules = Rules()
     score: Score = Score()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()

@@ -1,5 +1,6 @@
 """Tiny things with real shapes: a random BERT that trains in a second, a catalogue of a few items."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from llmrec import columns as C
 from llmrec.domain.features import COLUMN, NAMES
 from llmrec.domain.users import User
 from llmrec.nn.backbone import Backbone
+from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.prefix import PrefixScorer
@@ -151,7 +153,13 @@ def user(
 ) -> User:
     """A user who liked ``items``, oldest first."""
     array = np.array(items or [], np.int32)
-    return User(name, array, array, array, text, supplied or {})
+    return User(name, array, array, array, array, text, supplied or {})
+
+
+def sizes(most: int = 0, **counts: int) -> CandidateSizes:
+    """``most`` candidates of each source; of those named, as many as said."""
+    sources = [field.name for field in fields(CandidateSizes)]
+    return CandidateSizes(**{**dict.fromkeys(sources, most), "at_least": 0, **counts})
 
 
 def scorer(seed: int = 0, layers: int = 3, cached_layers: int = 1) -> PrefixScorer:

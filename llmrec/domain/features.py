@@ -10,7 +10,7 @@ class Feature:
     name: str
     meaning: str
     ground: str | None = None
-    """What a reason may say when this feature carried the item: co-visitation, next, similarity or popularity."""
+    """What a reason may say when this feature carried the item, see domain.reasons."""
 
 
 FEATURES = (
@@ -31,6 +31,7 @@ FEATURES = (
     Feature("popularity", "log of one plus the events on the item, all time", "popularity"),
     Feature("popularity_lately", "log of one plus the events on the item in the popularity window", "popularity"),
     Feature("liked_share", "share of liking events among the events on the item, smoothed", "popularity"),
+    Feature("again", "one over the place among the user's recent items, the last is 1; 0 if not there", "again"),
     Feature("supplied", "source_score of the candidates table, 0 if not there"),
     Feature("history_length", "log of one plus the number of items the user has seen"),
 )

@@ -12,6 +12,7 @@ def reason(
     covisited_with: str | None,
     follows: str | None,
     similar_to: str | None,
+    taken_before: bool,
     supplied: bool,
     has_profile: bool,
 ) -> str:
@@ -22,10 +23,11 @@ def reason(
         covisited_with: title of the recent item most often taken together with this one.
         follows: title of the recent item that this one is most often taken after.
         similar_to: title of the liked item whose text is nearest.
+        taken_before: whether the item is among the user's recent ones.
         supplied: whether the user's own candidates table proposed the item.
         has_profile: whether the user's text holds a profile.
     """
-    added = {"co-visitation": 0.0, "next": 0.0, "similarity": 0.0, "popularity": 0.0}
+    added = {"co-visitation": 0.0, "next": 0.0, "similarity": 0.0, "popularity": 0.0, "again": 0.0}
     for feature, value in zip(FEATURES, contributions, strict=True):
         if feature.ground:
             added[feature.ground] += float(value)
@@ -34,6 +36,7 @@ def reason(
         "next": f"Often chosen after “{follows}”" if follows else None,
         "similarity": f"Similar to “{similar_to}”, which you liked" if similar_to else None,
         "popularity": "Popular with many people",
+        "again": "You chose this before" if taken_before else None,
     }
     if not similar_to and has_profile:
         sentences["similarity"] = "Fits your profile"

@@ -20,7 +20,9 @@ class User:
     recent: Items
     """Items of any events, the latest."""
     seen: Items
-    """All items of any events, never recommended."""
+    """All items of any events."""
+    excluded: Items
+    """Those of ``seen`` that are not recommended again."""
     text: str = ""
     """Profile text."""
     supplied: dict[int, float] = field(default_factory=dict)
@@ -43,4 +45,4 @@ def forget_history(user: User) -> User:
     What was seen stays out of the candidates: the user did not take it again, which says nothing of new users.
     """
     nothing = np.zeros(0, np.int32)
-    return User(user.user_id, nothing, nothing, user.seen, user.text, user.supplied)
+    return User(user.user_id, nothing, nothing, user.seen, user.seen, user.text, user.supplied)

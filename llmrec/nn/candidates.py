@@ -21,6 +21,7 @@ class CandidateSizes:
     next: int
     ease: int
     popularity: int
+    again: int
     supplied: int
     at_least: int = 0
     """A shorter union is filled with popular items, as far as there are any: a list of N needs N candidates."""
@@ -47,7 +48,7 @@ class Proposals:
 
 
 def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:
-    """Take the union of what all of SOURCES propose: no seen, no unavailable items."""
+    """Take the union of what all of SOURCES propose: no excluded, no unavailable items."""
     best = {source: answers[source].best(sizes.of(source)) for source in SOURCES}
     items = _union(best)
     if len(items) < sizes.at_least:

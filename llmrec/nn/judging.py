@@ -48,7 +48,7 @@ def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest
         C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
         BERT: items[best_first(features[:, COLUMN["pair_logit"]], items)],
     }
-    rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.seen].sum())
+    rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.excluded].sum())
     wanted = set(targets.tolist())
     hits = np.isin(items, targets)
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)

@@ -162,6 +162,7 @@ class Recommender:
         put("popularity", np.log1p(catalogue.taken[items]))
         put("popularity_lately", proposals.scored_by(C.POPULARITY))
         put("liked_share", (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2))
+        put("again", proposals.scored_by(C.AGAIN))
         put("supplied", proposals.scored_by(C.SUPPLIED))
         put("history_length", 0.0 if user.without_history else float(np.log1p(len(user.seen))))
         return matrix
@@ -205,6 +206,7 @@ class Recommender:
                 covisited_with=covisited[place],
                 follows=follows[place],
                 similar_to=similar[place],
+                taken_before=int(item) in user.recent,
                 supplied=int(item) in user.supplied,
                 has_profile=bool(user.text),
             )

@@ -14,7 +14,7 @@ from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import Index
 
-SOURCES = (C.DENSE, *RELATIONS, C.POPULARITY, C.SUPPLIED)
+SOURCES = (C.DENSE, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
 
 _FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8}
 """How much a step back in the history counts: what comes next depends on the last items most."""
@@ -24,7 +24,7 @@ class Answer(Protocol):
     """What a source knows for one user."""
 
     def best(self, count: int) -> Items:
-        """Return the ``count`` best available items the user has not seen, best first, equal ones by index."""
+        """Return the ``count`` best available items not excluded for the user, best first, equal ones by index."""
 
     def scores(self, items: Items) -> Floats:
         """Return the score of each of ``items``, (P,); higher is better, 0 where the source knows nothing."""
@@ -43,6 +43,7 @@ def open_sources(catalogue: Catalogue, index: Index, dense: int) -> dict[str, So
         C.DENSE: Nearest(catalogue, index, dense),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
+        C.AGAIN: OneByOne(partial(_again, catalogue)),
         C.SUPPLIED: OneByOne(partial(_supplied, catalogue)),
     }
 
@@ -62,6 +63,12 @@ def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:
     return Listed(catalogue, user, catalogue.related[relation].sum(user.recent, _FADE[relation]))
 
 
+def _again(catalogue: Catalogue, user: User) -> Answer:
+    weights = 1 / np.arange(len(user.recent), 0, -1)
+    order = np.argsort(user.recent)
+    return Listed(catalogue, user, Weighed(user.recent[order], weights[order].astype(np.float32)))
+
+
 def _supplied(catalogue: Catalogue, user: User) -> Answer:
     items = np.fromiter(user.supplied, np.int32, len(user.supplied))
     scores = np.fromiter(user.supplied.values(), np.float32, len(user.supplied))
@@ -79,7 +86,7 @@ class Listed:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        allowed = self.catalogue.available[self.known.items] & ~np.isin(self.known.items, self.user.seen)
+        allowed = self.catalogue.available[self.known.items] & ~np.isin(self.known.items, self.user.excluded)
         items, weights = self.known.items[allowed], self.known.weights[allowed]
         return items[np.lexsort((items, -weights))[:count]]
 
@@ -98,7 +105,7 @@ class Nearest:
 
     def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
         """See `Source`."""
-        found = self.index.top_k(vectors, self.count, excluded=[user.seen for user in users]).items.cpu().numpy()
+        found = self.index.top_k(vectors, self.count, excluded=[user.excluded for user in users]).items.cpu().numpy()
         own = vectors.float().cpu().numpy()
         return [
             Near(self.catalogue, row[row >= 0].astype(np.int32), vector) for row, vector in zip(found, own, strict=True)
@@ -132,8 +139,8 @@ class MostTaken:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        front = self.catalogue.popular[: count + len(self.user.seen)]
-        return front[~np.isin(front, self.user.seen)][:count]
+        front = self.catalogue.popular[: count + len(self.user.excluded)]
+        return front[~np.isin(front, self.user.excluded)][:count]
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""

@@ -1,6 +1,6 @@
 """What train, score and evaluate share: the catalogue of one moment, and the users as they stood then."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
@@ -68,10 +68,13 @@ def open_night(
     )
 
 
-def user_rows(night: Night, events: DataFrame, config: Config, liked: int) -> DataFrame:
-    """One row per user who has events among ``events`` or a profile; see spark.users."""
+def user_rows(night: Night, events: DataFrame, config: Config, *, liked: int, until: date) -> DataFrame:
+    """One row per user who has events among ``events``, all before ``until``, or a profile; see spark.users."""
     sizes = config.candidates
-    gathered = gather_users(events, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked)
+    gathered = gather_users(
+        events, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked,
+        again_before=config.rules.again_before(until),
+    )  # fmt: skip
     return add_supplied(add_profiles(gathered, night.users), night.candidates, sizes.supplied)
 
 
@@ -133,12 +136,11 @@ def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
 
 def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightParts:
     """Put together what the workers need."""
-    sizes, score = config.candidates, config.score
+    named = {field.name for field in fields(CandidateSizes)}
+    precision = config.score.precision
     return NightParts(
         model=model,
         catalogue=catalogue,
-        sizes=CandidateSizes(
-            sizes.dense, sizes.covisitation, sizes.next, sizes.ease, sizes.popularity, sizes.supplied, score.top_n
-        ),
-        precision=None if score.precision == "auto" else Precision(score.precision),
+        sizes=CandidateSizes(**config.candidates.model_dump(include=named), at_least=config.score.top_n),
+        precision=None if precision == "auto" else Precision(precision),
     )

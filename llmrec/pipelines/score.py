@@ -10,6 +10,7 @@ from llmrec.errors import InputTableError
 from llmrec.pipelines.night import Night
 from llmrec.spark.items import AVAILABLE
 from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.splits import first_moment
 from llmrec.spark.users import in_tasks
 from llmrec.spark.workers import NightParts, recommend
 
@@ -36,10 +37,13 @@ def published_rows(
     return lists.withColumns(constants).select(*SCHEMAS[C.RECOMMENDATIONS].names)
 
 
-def check_lists(rows: DataFrame, night: Night, *, top_n: int, eligible: int) -> dict[str, int]:
+def check_lists(
+    rows: DataFrame, night: Night, *, top_n: int, eligible: int, again_before: date | None
+) -> dict[str, int]:
     """Check what is about to be published, and count it.
 
-    Each user has distinct items at ranks 1 to at most ``top_n`` without gaps, none seen before and all available.
+    Each user has distinct items at ranks 1 to at most ``top_n`` without gaps, all available and none that the
+    user last had on ``again_before`` or later (None: ever).
     Raises RuntimeError if not: that is a bug; and InputTableError if there is no row at all. Nothing is published then.
     Returns the counts users, rows, short (users with fewer than ``top_n`` rows), fallback (users without history) and
     empty (of the ``eligible`` users, those for whom no item was left).
@@ -59,12 +63,15 @@ def check_lists(rows: DataFrame, night: Night, *, top_n: int, eligible: int) -> 
         F.coalesce(F.sum("fallback"), F.lit(0)).alias("fallback"),
         F.coalesce(F.sum((~ordered | (F.col("last") > top_n)).cast("int")), F.lit(0)).alias("wrong"),
     ).first()
-    repeated = rows.join(night.events.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
+    had = (
+        night.events if again_before is None else night.events.filter(F.col(C.EVENT_TIME) >= first_moment(again_before))
+    )
+    repeated = rows.join(had.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
     closed = rows.join(night.items.filter(~F.col(AVAILABLE)).select(C.ITEM), on=C.ITEM, how="left_semi").count()
     values = {name: int(value) for name, value in counts.asDict().items()} if counts else {}
     if values.pop("wrong", 0) or repeated or closed:
         raise RuntimeError(
-            f"lists to publish are wrong: {values}, {repeated} rows of seen and {closed} of closed items"
+            f"lists to publish are wrong: {values}, {repeated} rows of items had before and {closed} of closed items"
         )
     if not values.get("rows"):
         raise InputTableError(f"items: none of them is left to recommend to any of {eligible} users, expected some")

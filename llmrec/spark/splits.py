@@ -26,13 +26,18 @@ def likes(events: list[str], min_value: float | None) -> Column:
 
 def before(events: DataFrame, run_date: date) -> DataFrame:
     """Keep the events that a run of ``run_date`` may read: those before its first moment, UTC."""
-    return events.filter(F.col(C.EVENT_TIME) < F.lit(run_date.isoformat()).cast("timestamp"))
+    return events.filter(F.col(C.EVENT_TIME) < first_moment(run_date))
+
+
+def first_moment(day: date) -> Column:
+    """Return the first moment of a day, UTC."""
+    return F.lit(day.isoformat()).cast("timestamp")
 
 
 def split_by_time(events: DataFrame, run_date: date, days: int) -> DataFrame:
     """Add ``part``: the last ``days`` before the run date are test, as many before them validation."""
-    test_from = F.lit((run_date - timedelta(days=days)).isoformat()).cast("timestamp")
-    validation_from = F.lit((run_date - timedelta(days=2 * days)).isoformat()).cast("timestamp")
+    test_from = first_moment(run_date - timedelta(days=days))
+    validation_from = first_moment(run_date - timedelta(days=2 * days))
     return events.withColumn(PART, _part(validation_from, test_from))
 
 

@@ -1,5 +1,7 @@
 """One row per user: what was liked, taken and seen, as arrays of item indexes."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame
@@ -8,25 +10,31 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.domain.users import User
 from llmrec.spark.items import AVAILABLE, INDEX
-from llmrec.spark.splits import LIKES
+from llmrec.spark.splits import LIKES, first_moment
 
 COUNTED = "counted"
 TARGETS = "targets"
 
 
-def gather_users(events: DataFrame, *, recent: int, counted: int, liked: int) -> DataFrame:
+def gather_users(
+    events: DataFrame, *, recent: int, counted: int, liked: int, again_before: date | None = None
+) -> DataFrame:
     """Gather each user's events.
 
     Input:  user_id, item, event_time, likes.
     Output: user_id, liked (the latest ``liked`` liked items), recent (the latest ``recent`` items), counted (distinct
-            among the latest ``counted``), seen (all items, distinct); oldest first, an item taken twice stands at its
-            last time.
+            among the latest ``counted``), seen (all items, distinct), excluded (those not last taken before the day
+            ``again_before``; all, if that is None); oldest first, an item taken twice stands at its last time.
     """
     last = events.groupBy(C.USER, INDEX).agg(F.max(C.EVENT_TIME).alias("at"), F.max(LIKES).alias(LIKES))
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
     ordered = F.array_sort(F.collect_list(F.struct("at", INDEX, LIKES)))
     gathered = last.groupBy(C.USER).agg(ordered.alias("_events"))
     seen = F.transform("_events", lambda event: event[INDEX])
+    excluded = seen
+    if again_before is not None:
+        still = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
+        excluded = F.transform(still, lambda event: event[INDEX])
     liked_items = F.transform(F.filter("_events", lambda event: event[LIKES]), lambda event: event[INDEX])
     return gathered.select(
         C.USER,
@@ -34,6 +42,7 @@ def gather_users(events: DataFrame, *, recent: int, counted: int, liked: int) ->
         _latest(seen, recent).alias("recent"),
         _latest(seen, counted).alias(COUNTED),
         seen.alias("seen"),
+        excluded.alias("excluded"),
     )
 
 
@@ -45,7 +54,7 @@ def add_profiles(gathered: DataFrame, users: DataFrame) -> DataFrame:
     """Add profile texts, and the users who have a profile but no events; arrays are empty where there is nothing."""
     joined = gathered.join(users.select(C.USER, C.TEXT), on=C.USER, how="full")
     nothing = F.array().cast("array<int>")
-    filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, "seen")}
+    filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, "seen", "excluded")}
     return joined.withColumns({**filled, C.TEXT: F.coalesce(C.TEXT, F.lit(""))})
 
 
@@ -68,7 +77,7 @@ def add_supplied(users: DataFrame, candidates: DataFrame, at_most: int) -> DataF
 
 
 def add_targets(users: DataFrame, held_out: DataFrame) -> DataFrame:
-    """Keep the users with held-out liked items they had not seen before; add these as ``targets``.
+    """Keep the users with held-out liked items that may be recommended to them; add these as ``targets``.
 
     Input of held_out: user_id, item, likes, available: what may not be recommended cannot be asked for.
     """
@@ -77,7 +86,9 @@ def add_targets(users: DataFrame, held_out: DataFrame) -> DataFrame:
         .groupBy(C.USER)
         .agg(F.array_sort(F.collect_set(INDEX)).alias("_held_out"))
     )
-    with_targets = users.join(liked, on=C.USER, how="inner").withColumn(TARGETS, F.array_except("_held_out", "seen"))
+    with_targets = users.join(liked, on=C.USER, how="inner").withColumn(
+        TARGETS, F.array_except("_held_out", "excluded")
+    )
     return with_targets.filter(F.size(TARGETS) > 0).drop("_held_out")
 
 
@@ -105,10 +116,11 @@ def to_users(rows: pd.DataFrame) -> list[User]:
             liked=np.asarray(liked, np.int32),
             recent=np.asarray(recent, np.int32),
             seen=np.asarray(seen, np.int32),
+            excluded=np.asarray(excluded, np.int32),
             text=text,
             supplied={int(candidate["item"]): float(candidate["score"]) for candidate in supplied},
         )
-        for user_id, liked, recent, seen, text, supplied in zip(
-            *(rows[name] for name in (C.USER, "liked", "recent", "seen", C.TEXT, "supplied")), strict=True
+        for user_id, liked, recent, seen, excluded, text, supplied in zip(
+            *(rows[name] for name in (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied")), strict=True
         )
     ]

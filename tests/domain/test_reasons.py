@@ -17,6 +17,7 @@ def say(added: dict[str, float], **known: object) -> str:
         "covisited_with": None,
         "follows": None,
         "similar_to": None,
+        "taken_before": False,
         "supplied": False,
         "has_profile": False,
     } | known
@@ -42,6 +43,11 @@ def test_what_comes_next_names_what_it_follows() -> None:
     assert say({"next": 1.0, "next_last": 1.0, "covisitation": 1.5}, covisited_with="Cup", follows="Kettle") == (
         "Often chosen after “Kettle”"
     )
+
+
+def test_what_a_user_had_before_is_called_so() -> None:
+    assert say({"again": 2.0, "covisitation": 1.5}, covisited_with="Cup", taken_before=True) == "You chose this before"
+    assert say({"again": 2.0, "covisitation": 1.5}, covisited_with="Cup") != "You chose this before"
 
 
 def test_a_ground_without_its_item_is_passed_over() -> None:

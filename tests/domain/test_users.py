@@ -6,7 +6,7 @@ from llmrec.domain.users import User, forget_history, shown_as_new
 
 def some_user() -> User:
     items = np.array([4, 2], np.int32)
-    return User("u", liked=items[:1], recent=items, seen=items, text="likes tea", supplied={7: 0.5})
+    return User("u", items[:1], items, seen=items, excluded=items[:0], text="likes tea", supplied={7: 0.5})
 
 
 def test_a_user_without_events_has_no_history_even_with_a_profile() -> None:
@@ -16,14 +16,15 @@ def test_a_user_without_events_has_no_history_even_with_a_profile() -> None:
 
 def test_a_user_who_only_saw_items_has_a_history() -> None:
     nothing, items = np.zeros(0, np.int32), np.array([4], np.int32)
-    assert not User("u", liked=nothing, recent=items, seen=items).without_history
+    assert not User("u", liked=nothing, recent=items, seen=items, excluded=items).without_history
 
 
 def test_forgetting_keeps_all_but_likes_and_recent_events_and_leaves_the_user_alone() -> None:
     before = some_user()
     after = forget_history(before)
     assert (after.user_id, after.text, after.supplied) == ("u", "likes tea", {7: 0.5})
-    assert [items.tolist() for items in (after.liked, after.recent, after.seen)] == [[], [], [4, 2]]
+    assert [items.tolist() for items in (after.liked, after.recent)] == [[], []]
+    assert [items.tolist() for items in (after.seen, after.excluded)] == [[4, 2], [4, 2]]
     assert before.recent.tolist() == [4, 2]
 
 

@@ -8,7 +8,6 @@ import torch
 from llmrec.errors import ConfigError
 from llmrec.nn import approximate
 from llmrec.nn.approximate import open_index, require_faiss, write_index
-from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.retrieval import ExactIndex
@@ -77,7 +76,7 @@ def test_a_catalogue_of_a_few_items_gives_those_that_are_left(tmp_path: Path, av
 
 def test_the_recommender_takes_its_candidates_from_it(shop: tuple[Catalogue, Path]) -> None:
     catalogue, folder = shop
-    sizes = CandidateSizes(dense=10, covisitation=0, next=0, ease=0, popularity=0, supplied=0)
+    sizes = tiny.sizes(dense=10)
     users = [tiny.user("u", [1, 2]), tiny.user("v", [5])]
     parts = {"scorer": tiny.scorer(), "tokens": tiny.tokens(), "sizes": sizes, "fusion": None}
     exact = Recommender(catalogue=catalogue, **parts).score(users)

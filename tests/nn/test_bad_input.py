@@ -27,8 +27,8 @@ TEXTS = [
     "red tea",
     "red tea",
 ]
-ALL = CandidateSizes(dense=50, covisitation=50, next=50, ease=50, popularity=50, supplied=50)
-ONE_SUPPLIED = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=0, supplied=1)
+ALL = tiny.sizes(50)
+ONE_SUPPLIED = tiny.sizes(supplied=1)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,10 @@ from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import ExactIndex
 from llmrec.nn.sources import SOURCES, Answer, Near, open_sources
 from tests import tiny
+from tests.tiny import sizes
 
-ALL = CandidateSizes(dense=50, covisitation=50, next=50, ease=50, popularity=50, supplied=50)
-NONE = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=0, supplied=0)
+ALL = tiny.sizes(50)
+NONE = tiny.sizes()
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,10 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     )
 
 
-def sizes(**counts: int) -> CandidateSizes:
-    return replace(NONE, **counts)
-
-
 def someone(recent: list[int], seen: list[int] | None = None, supplied: dict[int, float] | None = None) -> User:
     known = np.array(sorted(set(recent if seen is None else seen)), np.int32)
     events = np.array(recent, np.int32)
-    return User("u", liked=events, recent=events, seen=known, supplied=supplied or {})
+    return User("u", liked=events, recent=events, seen=known, excluded=known, supplied=supplied or {})
 
 
 def nearest(*items: int) -> np.ndarray:
@@ -96,6 +93,14 @@ def test_a_source_gives_its_best_items_and_0_switches_it_off(
     assert propose(user, planted, sizes(**{source: 2}), near).items.tolist() == sorted(expected)
     assert propose(user, planted, sizes(**{source: 1}), near).items.tolist() == expected[:1]
     assert propose(user, planted, NONE, near).items.tolist() == []
+
+
+def test_what_may_be_had_again_is_proposed_latest_first(planted: Catalogue) -> None:
+    user = replace(someone([4, 2, 6, 1, 0]), excluded=np.array([2], np.int32))  # 6 is not available
+    found = propose(user, planted, sizes(again=2), nearest())
+    assert found.items.tolist() == [0, 1]
+    assert found.scored_by(C.AGAIN).tolist() == [1, 0.5]
+    assert set(propose(user, planted, sizes(popularity=9), nearest()).items.tolist()) >= {0, 1, 4}
 
 
 def test_without_sources_there_are_no_candidates_but_the_shapes_hold(planted: Catalogue) -> None:

@@ -20,7 +20,7 @@ from tests import tiny
 
 SIZE = 12
 UNAVAILABLE = 9
-ALL = CandidateSizes(dense=50, covisitation=50, next=50, ease=50, popularity=50, supplied=50)
+ALL = tiny.sizes(50)
 TEXTS = [
     f"{colour} {thing}{more}"
     for colour, more in (("red", ""), ("blue", " , old"), ("green", " and a new film ."))
@@ -51,7 +51,7 @@ def recommender(catalogue: Catalogue, fusion: Fusion | None, sizes: CandidateSiz
 
 def someone(name: str, liked: Sequence[int], recent: Sequence[int] = (), text: str = "") -> User:
     events = [*recent, *liked]
-    arrays = [np.array(items, np.int32) for items in (liked, events, sorted(set(events)))]
+    arrays = [np.array(items, np.int32) for items in (liked, events, sorted(set(events)), sorted(set(events)))]
     return User(name, *arrays, text=text)
 
 
@@ -147,7 +147,7 @@ def test_without_candidates_the_list_is_empty_for_one_user_or_for_all(
     lists = list(recommender(planted, by_covisitation).recommend([full, someone("one", [0]), full], top_n=2))
     assert [len(rows) for rows in lists] == [0, 2, 0]
     assert list(recommender(planted, by_covisitation).recommend([full], top_n=2)) == [[]]
-    off = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=0, supplied=0)
+    off = tiny.sizes()
     assert list(recommender(planted, by_covisitation, off).recommend(crowd(), top_n=2)) == [[]] * len(crowd())
     assert list(recommender(planted, by_covisitation).recommend([], top_n=2)) == []
 

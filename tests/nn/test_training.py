@@ -14,7 +14,6 @@ from llmrec.domain.features import COLUMN
 from llmrec.domain.metrics import user_metrics
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import User
-from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.examples import Example, NegativeSampler, cut_examples
@@ -28,7 +27,7 @@ from tests import tiny
 
 COLOURS = ("red", "blue", "green")
 THINGS = ("tea", "coffee", "cup", "pot", "film", "song", "book", "cat", "dog")
-ALL_UNSEEN = CandidateSizes(dense=0, covisitation=0, next=0, ease=0, popularity=27, supplied=0)
+ALL_UNSEEN = tiny.sizes(popularity=27)
 
 
 def plan(**changes: float) -> TrainingPlan:

@@ -1,4 +1,4 @@
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -18,6 +18,19 @@ def test_history_is_oldest_first_without_repeats_and_cut_to_the_latest(spark: Sp
     assert user["recent"] == [1, 5]
     assert user["counted"] == [9, 1, 5]
     assert user["liked"] == [1, 5]  # 5 was liked once, so it counts as liked
+
+
+def test_items_had_long_ago_are_not_excluded(spark: SparkSession) -> None:
+    rows = [("u", 5, 1, True), ("u", 3, 2, True), ("u", 9, 3, False), ("u", 5, 4, False)]
+
+    def excluded(again_before: date | None) -> list[int]:
+        sizes = {"recent": 9, "counted": 9, "liked": 9}
+        [user] = gather_users(events(spark, *rows), **sizes, again_before=again_before).collect()
+        return user["excluded"]
+
+    assert excluded(None) == [3, 9, 5]
+    assert excluded(date(2026, 1, 3)) == [9, 5]  # 5 was taken on the first day, and on the fourth
+    assert excluded(date(2026, 1, 5)) == []
 
 
 def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> None:
@@ -40,12 +53,15 @@ def test_supplied_candidates_keep_the_best_scores(spark: SparkSession) -> None:
     assert found["v"] == []
 
 
-def test_targets_are_liked_held_out_items_that_were_not_seen_before(spark: SparkSession) -> None:
+def test_targets_are_liked_held_out_items_that_are_not_excluded(spark: SparkSession) -> None:
     users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), recent=5, counted=5, liked=5)
     rows = [("u", 1, 5, True), ("u", 2, 5, True), ("u", 3, 5, False), ("u", 4, 5, True), ("v", 1, 5, True)]
     held_out = events(spark, *rows).withColumn("available", F.col("item") != 4)
     found = {row["user_id"]: row["targets"] for row in add_targets(users, held_out).collect()}
     assert found == {"u": [2]}
+    users = users.withColumn("excluded", F.array().cast("array<int>"))
+    found = {row["user_id"]: row["targets"] for row in add_targets(users, held_out).collect()}
+    assert found == {"u": [1, 2], "v": [1]}
 
 
 def test_samples_are_stable_bounded_and_disjoint_by_slice(spark: SparkSession) -> None:
