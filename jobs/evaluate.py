@@ -15,7 +15,7 @@ from rich.table import Table
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import resolve_model
-from llmrec.pipelines.evaluate import BASELINES, Metric, measure, require_unseen_holdout
+from llmrec.pipelines.evaluate import COMPARED, Metric, measure, require_unseen_holdout
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.training import counted_until, split
 from llmrec.progress import spark_progress
@@ -85,10 +85,10 @@ def _print(metrics: list[Metric], users: int, k: int) -> None:
         table.add_row(system, *cells)
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    for baseline in BASELINES:
-        gain, p = found[baseline, "NDCG difference"], found[baseline, "NDCG p-value"]
+    for other in (name for name in COMPARED if (name, "NDCG difference") in found):
+        gain, p = found[other, "NDCG difference"], found[other, "NDCG p-value"]
         console.print(
-            f"NDCG@{k} against {baseline}: {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}, "
+            f"NDCG@{k} against {other}: {gain.value:+.4f} (95 % interval {gain.low:+.4f} to {gain.high:+.4f}, "
             f"paired bootstrap p = {p.value:.3f})",
             highlight=False,
         )

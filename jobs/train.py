@@ -73,17 +73,18 @@ def main(run: Run) -> None:
         build_catalogue(night, learning, rows, vectors, config, work / "after", until)
         catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
         with spark_progress(spark, "scoring validation users", config.score.partitions):
-            fusion, fitted = train_fusion(judges, night_parts(model, catalogue, config), config)
-        stage.counts = {"encoded": encoded["encoded"], "pairs": int(fitted["pairs"])}
+            rankers = train_fusion(judges, night_parts(model, catalogue, config), config)
+        stage.counts = {"encoded": encoded["encoded"], "pairs": int(rankers.fitted["pairs"])}
     with run.stage("model") as stage:
         metrics = {
             "validation_ndcg@10": outcome.ndcg,
             "validation_ndcg@10_before_fine_tuning": outcome.ndcg_before,
             "training_losses": outcome.losses,
-            "ranker": fitted,
-            "importance": fusion.importance(),
+            "ranker": rankers.fitted,
+            "importance": rankers.fusion.importance(),
         }
-        info = finish_model(work / "model", fusion, {**origin(learning, config, run.day), "metrics": metrics})
+        facts = {**origin(learning, config, run.day), "metrics": metrics}
+        info = finish_model(work / "model", rankers.fusion, facts, rankers.ablations)
         load_encoder(work / "model")
         replace_folder(work / "model", Path(config.model))
         run.model_version = info.version

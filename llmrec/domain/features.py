@@ -11,23 +11,29 @@ class Feature:
     meaning: str
     ground: str | None = None
     """What a reason may say when this feature carried the item, see domain.reasons."""
+    signal: str | None = None
+    """What it is made from, of the signals that can be taken away to see what they are worth."""
+
+
+BERT, PAIR_SCORER, COLLABORATIVE = "BERT", "pair scorer", "collaborative"
+"""Signals: vectors of the fine-tuned encoder, logits of the fine-tuned pair scorer, what users take together."""
 
 
 FEATURES = (
-    Feature("covisitation", "co-visitation weight summed over the recent events", "co-visitation"),
-    Feature("covisitation_last", "co-visitation weight summed over the last three events", "co-visitation"),
-    Feature("covisitation_rank", "place among the user's candidates by co-visitation, 0 is best", "co-visitation"),
-    Feature("next", "how often the item is taken after the recent ones, the last counting most", "next"),
-    Feature("next_last", "the same after the last item alone", "next"),
-    Feature("next_rank", "place among the user's candidates by next, 0 is best", "next"),
-    Feature("ease", "sum of what the recent events say for the item, all weighed against each other", "co-visitation"),
-    Feature("ease_rank", "place among the user's candidates by ease, 0 is best", "co-visitation"),
-    Feature("dense", "cosine of the user's vector and the item's", "similarity"),
-    Feature("dense_rank", "place among the user's candidates by dense, 0 is best", "similarity"),
-    Feature("nearest", "largest cosine of the item's vector with a liked item's", "similarity"),
-    Feature("last_liked", "cosine of the item's vector with the last liked item's", "similarity"),
-    Feature("pair_logit", "logit of the fine-tuned pair scorer", "similarity"),
-    Feature("pair_rank", "place among the user's candidates by pair_logit, 0 is best", "similarity"),
+    Feature("covisitation", "co-visitation weight summed over the recent events", "co-visitation", COLLABORATIVE),
+    Feature("covisitation_last", "the same over the last three events", "co-visitation", COLLABORATIVE),
+    Feature("covisitation_rank", "place among the candidates by covisitation, 0 best", "co-visitation", COLLABORATIVE),
+    Feature("next", "how often the item is taken after the recent ones, the last counting most", "next", COLLABORATIVE),
+    Feature("next_last", "the same after the last item alone", "next", COLLABORATIVE),
+    Feature("next_rank", "place among the candidates by next, 0 is best", "next", COLLABORATIVE),
+    Feature("ease", "what the recent events say for the item, each beside the others", "co-visitation", COLLABORATIVE),
+    Feature("ease_rank", "place among the candidates by ease, 0 is best", "co-visitation", COLLABORATIVE),
+    Feature("dense", "cosine of the user's vector and the item's", "similarity", BERT),
+    Feature("dense_rank", "place among the candidates by dense, 0 is best", "similarity", BERT),
+    Feature("nearest", "largest cosine of the item's vector with a liked item's", "similarity", BERT),
+    Feature("last_liked", "cosine of the item's vector with the last liked item's", "similarity", BERT),
+    Feature("pair_logit", "logit of the fine-tuned pair scorer", "similarity", PAIR_SCORER),
+    Feature("pair_rank", "place among the candidates by pair_logit, 0 is best", "similarity", PAIR_SCORER),
     Feature("popularity", "log of one plus the events on the item, all time", "popularity"),
     Feature("popularity_lately", "log of one plus the events on the item in the popularity window", "popularity"),
     Feature("liked_share", "share of liking events among the events on the item, smoothed", "popularity"),

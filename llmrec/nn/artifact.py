@@ -6,6 +6,7 @@ Nothing in it is executed: no pickle, no remote code. Every file is checked agai
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from llmrec.errors import ArtifactError, OutputError
+from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.backbone import Backbone, BackboneShape
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.scorer import Scorer
@@ -28,6 +30,7 @@ _WEIGHTS = "model.safetensors"
 _SETTINGS = "scorer.json"
 _TOKENIZER = "tokenizer.json"
 _FUSION = "fusion.json"
+_WITHOUT = "ablation-{}.json"
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,14 @@ def save_encoder(folder: Path, scorer: Scorer, tokens: Tokens) -> str:
     return _fingerprint({name: sha for name, sha in _shas(folder).items() if name != _FUSION})
 
 
-def finish_model(folder: Path, fusion: Fusion, facts: dict[str, Any]) -> ModelInfo:
-    """Add the fusion trees and the manifest with ``facts`` (data range, metrics, versions)."""
+def finish_model(
+    folder: Path, fusion: Fusion, facts: dict[str, Any], ablations: Mapping[str, Fusion] | None = None
+) -> ModelInfo:
+    """Add the fusion trees, those of ``ablations`` by name, and the manifest with ``facts``."""
     encoder_version = _fingerprint(_shas(folder))
     fusion.save(folder / _FUSION)
+    for name, without in (ablations or {}).items():
+        without.save(folder / _WITHOUT.format(name))
     shas = _shas(folder)
     settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
     manifest = {"format": FORMAT, "encoder_version": encoder_version, **settings, **facts, "files": shas}
@@ -147,6 +154,12 @@ def load_encoder(folder: Path) -> tuple[Scorer, Tokens]:
 def load_fusion(folder: Path) -> Fusion | None:
     """Load the fusion trees of a model folder; None where there are none yet, while train is still at work."""
     return Fusion.load(folder / _FUSION) if (folder / _FUSION).exists() else None
+
+
+def load_ablations(folder: Path) -> dict[str, Fusion]:
+    """Load the rankers that lack a signal, by name of ABLATIONS, as far as the model folder holds them."""
+    paths = {one.name: folder / _WITHOUT.format(one.name) for one in ABLATIONS}
+    return {name: Fusion.load(path) for name, path in paths.items() if path.exists()}
 
 
 def library_versions() -> dict[str, str]:

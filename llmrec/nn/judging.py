@@ -11,11 +11,13 @@ from llmrec.domain.features import COLUMN
 from llmrec.domain.metrics import auc
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import Items
+from llmrec.nn.ablations import ABLATIONS, Ablation
+from llmrec.nn.fusion import Fusion
 from llmrec.nn.recommender import Recommender, Scored
 from llmrec.nn.sources import SOURCES
 
 LLMREC, BERT = "llmrec", "bert"
-SYSTEMS = (LLMREC, C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY, C.DENSE, BERT)
+SYSTEMS = (LLMREC, C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY, C.DENSE, BERT, *(one.name for one in ABLATIONS))
 BINS = 10
 
 
@@ -24,6 +26,8 @@ class Judged:
     """What evaluation needs of one user."""
 
     user_id: str
+    new_user: bool
+    """Without history."""
     targets: list[int]
     lists: list[Mapping[str, object]]
     found: list[Mapping[str, object]]
@@ -32,10 +36,13 @@ class Judged:
     liked: list[int]
 
 
-def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest: int) -> Judged:
+def judge_user(
+    recommender: Recommender, ablations: Mapping[str, Fusion], scored: Scored, targets: Items, longest: int
+) -> Judged:
     """Rank with every system; lists are cut to ``longest`` after the AUC is taken of the whole.
 
-    llmrec, dense and bert rank the candidates; the other systems all available unseen items they know.
+    llmrec, dense and bert rank the candidates, ``ablations`` (rankers by name of ABLATIONS) those of the sources they
+    go by; the other systems all available items they know that are not excluded.
     """
     probabilities = recommender.probabilities(scored)
     items, features = scored.proposals.items, scored.features
@@ -47,6 +54,7 @@ def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest
         },
         C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
         BERT: items[best_first(features[:, COLUMN["pair_logit"]], items)],
+        **{one.name: _rank_without(one, ablations.get(one.name), scored) for one in ABLATIONS},
     }
     rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.excluded].sum())
     wanted = set(targets.tolist())
@@ -54,6 +62,7 @@ def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     return Judged(
         user_id=scored.user.user_id,
+        new_user=scored.user.without_history,
         targets=targets.tolist(),
         lists=[
             {"system": name, "items": order[:longest].tolist(), "auc": auc(order.tolist(), wanted, rankable)}
@@ -64,6 +73,15 @@ def judge_user(recommender: Recommender, scored: Scored, targets: Items, longest
         predicted=np.bincount(bins, probabilities, minlength=BINS).tolist(),
         liked=np.bincount(bins, hits, minlength=BINS).astype(int).tolist(),
     )
+
+
+def _rank_without(ablation: Ablation, ranker: Fusion | None, scored: Scored) -> Items:
+    """Rank what the other sources propose; nothing, where the model has no ranker for it."""
+    if ranker is None:
+        return np.zeros(0, np.int32)
+    kept = ablation.candidates(scored.proposals.sources)
+    items = scored.proposals.items[kept]
+    return items[best_first(ranker.probabilities(ablation.features(scored.features[kept])), items)]
 
 
 def _recall(scored: Scored, hits: npt.NDArray[np.bool_], wanted: int) -> list[Mapping[str, object]]:

@@ -1,7 +1,8 @@
 """How good the lists are: metrics of all systems on the same held-out likes, with their uncertainty."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -20,10 +21,14 @@ from llmrec.domain.metrics import (
     user_metrics,
 )
 from llmrec.errors import ArtifactError, InputTableError
+from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.judging import BINS, LLMREC, SYSTEMS
 
 BASELINES = (C.POPULARITY, C.COVISITATION, C.EASE)
+COMPARED = (*BASELINES, *(one.name for one in ABLATIONS))
+"""What llmrec is compared with: other systems, and itself without some of its signals."""
+NEW_USERS, NEW_ITEMS = "new users", "new items"
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,12 @@ def measure(judged: pd.DataFrame, catalogue: Catalogue, importance: dict[str, fl
     judged = judged.sort_values(C.USER)  # the bootstrap draws places, so their order must not change
     ks = sorted(config.evaluate.k)
     targets = [set(row.tolist()) for row in judged["targets"]]
-    lists = {system: [_of_system(row, system)["items"].tolist() for row in judged["lists"]] for system in SYSTEMS}
+    every = {system: [_of_system(row, system)["items"].tolist() for row in judged["lists"]] for system in SYSTEMS}
+    lists = {system: own for system, own in every.items() if any(own)}  # not those that are switched off
     rows: list[Metric] = []
     ndcg: dict[tuple[str, int], npt.NDArray[np.float64]] = {}
-    for system in SYSTEMS:
-        if not any(lists[system]):  # a source that is switched off
-            continue
-        figures = [user_metrics(ranked, wanted, ks) for ranked, wanted in zip(lists[system], targets, strict=True)]
+    for system, own in lists.items():
+        figures = [user_metrics(ranked, wanted, ks) for ranked, wanted in zip(own, targets, strict=True)]
         for name, k in figures[0]:
             values = np.array([of_user[name, k] for of_user in figures])
             rows.append(_with_interval(system, name, k, values, config))
@@ -87,8 +91,9 @@ def measure(judged: pd.DataFrame, catalogue: Catalogue, importance: dict[str, fl
         known = np.array([area for area in areas if area is not None and not np.isnan(area)], np.float64)
         if len(known):
             rows.append(_with_interval(system, "AUC", None, known, config))
-        rows += _beyond_accuracy(system, lists[system], catalogue, ks)
+        rows += _beyond_accuracy(system, own, catalogue, ks)
     rows += _differences(ndcg, ks, config)
+    rows += _cold_start(judged, lists, targets, catalogue, config)
     rows += _recall(judged)
     rows += _calibration(judged)
     rows += [Metric(LLMREC, "importance", share, segment=name) for name, share in importance.items()]
@@ -119,7 +124,7 @@ def _beyond_accuracy(system: str, lists: list[list[int]], catalogue: Catalogue, 
 def _differences(
     ndcg: dict[tuple[str, int], npt.NDArray[np.float64]], ks: list[int], config: Config
 ) -> Iterator[Metric]:
-    for baseline in BASELINES:
+    for baseline in COMPARED:
         for k in ks:
             ours, theirs = ndcg[LLMREC, k], ndcg.get((baseline, k))
             if theirs is None:
@@ -127,6 +132,25 @@ def _differences(
             gain, low, high, p = paired_bootstrap(ours, theirs, config.evaluate.bootstrap, config.train.seed)
             yield Metric(baseline, "NDCG difference", gain, k=k, low=low, high=high, users=len(ours))
             yield Metric(baseline, "NDCG p-value", p, k=k, users=len(ours))
+
+
+def _cold_start(
+    judged: pd.DataFrame,
+    lists: dict[str, list[list[int]]],
+    targets: list[set[int]],
+    catalogue: Catalogue,
+    config: Config,
+) -> Iterator[Metric]:
+    """Judge users without history apart, and the targets on which there was no event before."""
+    new_items = [{item for item in wanted if not catalogue.taken[item]} for wanted in targets]
+    new_users = [wanted if new else set() for wanted, new in zip(targets, judged["new_user"], strict=True)]
+    for segment, asked in ((NEW_USERS, new_users), (NEW_ITEMS, new_items)):
+        chosen = [place for place, wanted in enumerate(asked) if wanted]
+        for system, k in itertools.product(lists if chosen else (), sorted(config.evaluate.k)):
+            figures = [user_metrics(lists[system][place], asked[place], [k]) for place in chosen]
+            for name in ("NDCG", "HR"):
+                values = np.array([of_user[name, k] for of_user in figures])
+                yield replace(_with_interval(system, name, k, values, config), segment=segment)
 
 
 def _recall(judged: pd.DataFrame) -> Iterator[Metric]:

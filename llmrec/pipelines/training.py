@@ -1,11 +1,13 @@
 """From events to a model: who learns, who judges when to stop, and what the ranker learns from."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -18,10 +20,11 @@ from llmrec.domain.metrics import user_metrics
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import User
 from llmrec.errors import ConfigError, InputTableError
+from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.artifact import library_versions
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
-from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
@@ -112,10 +115,20 @@ def train_scorer(
     return fine_tune(scorer, tokens, catalogue, users, _plan(config), judge, report)
 
 
-def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> tuple[Fusion, dict[str, float]]:
-    """Fit the fusion ranker on validation likes, with features counted before them.
+@dataclass(frozen=True)
+class Rankers:
+    """What is fitted on validation likes."""
 
-    Returns it with what it was fitted on: users, pairs and the share of liked pairs.
+    fusion: Fusion
+    ablations: dict[str, Fusion]
+    """The same without some signals, by name of ABLATIONS."""
+    fitted: dict[str, float]
+    """On what: pairs, and the share of liked ones."""
+
+
+def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> Rankers:
+    """Fit the fusion ranker, and its ablations, on validation likes, with features counted before them.
+
     Raises InputTableError if no candidate was liked.
     """
     rows = sample_users(judges, config.train.max_fusion_users, "learn", _RANKING)
@@ -130,9 +143,23 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> tuple[
             "expected some that were and some that were not"
         )
     features = table["features"].combine_chunks().flatten().to_numpy().reshape(len(liked), -1)
+    sources = table[C.SOURCES].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(liked), -1)
     pairs = pc.list_value_length(lists).to_numpy().astype(np.int64)
-    fusion = Fusion.train(features, liked, pairs, seed=config.train.seed)
-    return fusion, {"pairs": len(liked), "liked_share": float(liked.mean())}
+    user = np.repeat(np.arange(len(pairs)), pairs)
+
+    def fit(features: Floats, kept: npt.NDArray[np.bool_]) -> Fusion:
+        return Fusion.train(
+            features[kept], liked[kept], np.bincount(user[kept], minlength=len(pairs)), seed=config.train.seed
+        )
+
+    kept = {one: one.candidates(sources) for one in ABLATIONS}
+    return Rankers(
+        fusion=fit(features, np.ones_like(liked)),
+        ablations={
+            one.name: fit(one.features(features), mask) for one, mask in kept.items() if len(set(liked[mask])) == 2
+        },
+        fitted={"pairs": len(liked), "liked_share": float(liked.mean())},
+    )
 
 
 def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 OURS = "llmrec"
+NEW_USERS, NEW_ITEMS = "new users", "new items"
+ABLATION = "without-"
+"""How the names of systems begin that are ours without a signal."""
 NOT_ACCURACY = ("coverage", "novelty", "diversity")
 METRIC_ORDER = ("NDCG", "HR", "recall", "precision", "F1", "MRR", "MAP", "AUC", *NOT_ACCURACY)
 
@@ -51,9 +54,18 @@ class Evaluation:
 
     @property
     def systems(self) -> list[str]:
-        """The systems judged: ours first, then by NDCG, best first."""
+        """The systems judged, but for ablations: ours first, then by NDCG, best first."""
+        return [name for name in self._by_ndcg() if not name.startswith(ABLATION)]
+
+    @property
+    def ablations(self) -> list[str]:
+        """Ours, then ours without a signal each, those that lose least first."""
+        return [name for name in self._by_ndcg() if name == OURS or name.startswith(ABLATION)]
+
+    def _by_ndcg(self) -> list[str]:
         names = {row.system for row in self.rows if row.metric in METRIC_ORDER}
-        ndcg = {row.system: row.value for row in self.rows if row.metric == "NDCG" and row.k == self.k}
+        found = {name: self.find(name, "NDCG", self.k) for name in names}
+        ndcg = {name: row.value for name, row in found.items() if row is not None}
         return sorted(names, key=lambda name: (name != OURS, -ndcg.get(name, 0.0), name))
 
 

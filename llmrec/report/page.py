@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from llmrec.domain.features import FEATURES, Feature
 from llmrec.report import plots, words
-from llmrec.report.facts import METRIC_ORDER, NOT_ACCURACY, OURS, Evaluation, Facts, Metric
+from llmrec.report.facts import METRIC_ORDER, NEW_ITEMS, NEW_USERS, NOT_ACCURACY, OURS, Evaluation, Facts, Metric
 
 _FEATURES_SHOWN = 15
 
@@ -28,10 +28,13 @@ def render_page(facts: Facts) -> str:
         evaluation=evaluation,
         quality=words.quality(evaluation) if evaluation else None,
         verdicts=[(finding, _tied(evidence)) for finding, evidence in words.verdicts(evaluation)] if evaluation else [],
+        worth=[(finding, _tied(evidence)) for finding, evidence in words.worth(evaluation)] if evaluation else [],
         features=_features(evaluation) if evaluation else [],
         table=_metric_table(evaluation, [evaluation.k, None]) if evaluation else [],
         more_table=_metric_table(evaluation, [k for k in evaluation.ks if k != evaluation.k]) if evaluation else [],
         systems=[words.system_name(system) for system in evaluation.systems] if evaluation else [],
+        new_users=_judged_on(evaluation, NEW_USERS),
+        new_items=_judged_on(evaluation, NEW_ITEMS),
         figures=_figures(facts),
         calibration_error=_value(evaluation, "calibration error"),
         ours_ndcg=evaluation.find(OURS, "NDCG", evaluation.k) if evaluation else None,
@@ -68,6 +71,16 @@ def _evaluation_figures(evaluation: Evaluation) -> dict[str, Markup]:
         rows = [(words.system_name(row.system), row) for row in found if row is not None]
         if rows:
             figures[metric] = plots.intervals(metric, f"{metric}@{evaluation.k} by system", rows, strong=OURS)
+    for name, systems, segment in (
+        ("ablation", evaluation.ablations, "all"),
+        (NEW_USERS, evaluation.systems, NEW_USERS),
+        (NEW_ITEMS, evaluation.systems, NEW_ITEMS),
+    ):
+        found = [evaluation.find(system, "NDCG", evaluation.k, segment) for system in systems]
+        rows = [(words.system_name(row.system), row) for row in found if row is not None]
+        if len(rows) > 1:
+            title = f"NDCG@{evaluation.k}, {name}"
+            figures[name] = plots.intervals(name.replace(" ", "-"), title, rows, strong=OURS)
     shares = [evaluation.find(system, "coverage", evaluation.k) for system in evaluation.systems]
     if any(shares):
         bars = [(words.system_name(row.system), row.value, words.percent(row.value)) for row in shares if row]
@@ -113,6 +126,12 @@ def _cell(row: Metric | None, best: float | None) -> dict[str, object] | None:
 def _value(evaluation: Evaluation | None, metric: str) -> str | None:
     rows = evaluation.by_segment(metric) if evaluation else []
     return words.decimal(rows[0].value) if rows else None
+
+
+def _judged_on(evaluation: Evaluation | None, segment: str) -> int:
+    """Return how many users our lists were judged by on a segment."""
+    row = evaluation.find(OURS, "NDCG", evaluation.k, segment) if evaluation else None
+    return (row.users or 0) if row else 0
 
 
 def _features(evaluation: Evaluation) -> list[Feature]:

@@ -1,10 +1,23 @@
 """Numbers and findings in words, the same on the page and on the console."""
 
+from collections.abc import Sequence
 from datetime import date
 
 from llmrec.report.facts import OURS, Evaluation, Facts, Metric
 
-SYSTEM_NAMES = {"bert": "BERT score alone", "dense": "vectors alone"}
+SYSTEM_NAMES = {
+    "bert": "BERT score alone",
+    "dense": "vectors alone",
+    "without-bert": "without BERT",
+    "without-pair-scorer": "without the pair scorer",
+    "without-collaborative": "without what others took",
+}
+PART_NAMES = {
+    "without-bert": "BERT",
+    "without-pair-scorer": "The pair scorer",
+    "without-collaborative": "What others took",
+}
+"""What an ablation takes away."""
 SOURCE_NAMES = {"dense": "nearest vectors", "supplied": "your candidates", "union": "all together"}
 
 SIGNIFICANT = 0.05
@@ -94,31 +107,50 @@ def quality(evaluation: Evaluation) -> tuple[str, str] | None:
 
 def verdicts(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Compare our NDCG with each baseline's: the finding, then the evidence and whether it may be chance."""
-    rows = [row for row in evaluation.by_segment("NDCG difference") if row.k == evaluation.k]
-    return [_verdict(evaluation, row) for row in sorted(rows, key=lambda row: row.value)]
+    found = []
+    for row in _differences(evaluation, evaluation.systems):
+        system, difference = system_name(row.system), _difference(evaluation, row)
+        better = f"Better than {system}" if row.value > 0 else f"Worse than {system}"
+        sure = _sure(evaluation, row)
+        finding = better if sure else f"Not clearly different from {system}"
+        found.append((f"{finding}: {difference}", _evidence(evaluation, row)))
+    return found
 
 
-def _verdict(evaluation: Evaluation, row: Metric) -> tuple[str, str]:
-    p_row = evaluation.find(row.system, "NDCG p-value", row.k)
+def worth(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Say what each part adds to our NDCG: the finding, then the evidence and whether it may be chance."""
+    return [
+        (f"{PART_NAMES.get(row.system, row.system)} adds {_difference(evaluation, row)}", _evidence(evaluation, row))
+        for row in reversed(_differences(evaluation, evaluation.ablations))
+    ]
+
+
+def _differences(evaluation: Evaluation, systems: Sequence[str]) -> list[Metric]:
+    rows = [row for row in evaluation.by_segment("NDCG difference") if row.k == evaluation.k and row.system in systems]
+    return sorted(rows, key=lambda row: row.value)
+
+
+def _difference(evaluation: Evaluation, row: Metric) -> str:
     base = evaluation.find(row.system, "NDCG", row.k)
-    if p_row is not None:
-        sure = p_row.value < SIGNIFICANT
-    else:
-        sure = row.low is not None and row.high is not None and (row.low > 0 or row.high < 0)
-    evidence = ", ".join(filter(None, [_interval(row, "+"), p_value(p_row.value) if p_row else ""]))
     relative = f" ({row.value / base.value:+.0%})" if base is not None and base.value > 0 else ""
-    system = system_name(row.system)
-    if not sure:
-        return f"Not clearly different from {system}: {row.value:+.3f}{relative}", _sentence(evidence, "may be chance")
-    direction = "Better than" if row.value > 0 else "Worse than"
-    return f"{direction} {system}: {row.value:+.3f}{relative}", _sentence(evidence, "significant")
+    return f"{row.value:+.3f}{relative}"
+
+
+def _sure(evaluation: Evaluation, row: Metric) -> bool:
+    p_row = evaluation.find(row.system, "NDCG p-value", row.k)
+    if p_row is not None:
+        return p_row.value < SIGNIFICANT
+    return row.low is not None and row.high is not None and (row.low > 0 or row.high < 0)
+
+
+def _evidence(evaluation: Evaluation, row: Metric) -> str:
+    p_row = evaluation.find(row.system, "NDCG p-value", row.k)
+    evidence = ", ".join(filter(None, [_interval(row, "+"), p_value(p_row.value) if p_row else ""]))
+    verdict = "significant" if _sure(evaluation, row) else "may be chance"
+    return f"{evidence}: {verdict}" if evidence else verdict
 
 
 def _interval(row: Metric, sign: str) -> str:
     if row.low is None or row.high is None:
         return ""
     return f"95% interval {row.low:{sign}.3f} to {row.high:{sign}.3f}"
-
-
-def _sentence(evidence: str, verdict: str) -> str:
-    return f"{evidence}: {verdict}" if evidence else verdict

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.domain.users import forget_history, shown_as_new
 from llmrec.nn.approximate import open_index
-from llmrec.nn.artifact import load_encoder, load_fusion
+from llmrec.nn.artifact import load_ablations, load_encoder, load_fusion
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, use_threads
@@ -28,7 +28,8 @@ from llmrec.spark.shipping import Shipped
 from llmrec.spark.users import TARGETS, to_users
 
 JUDGED = (
-    "user_id string, targets array<int>, lists array<struct<system:string,items:array<int>,auc:double>>, "
+    "user_id string, new_user boolean, targets array<int>, "
+    "lists array<struct<system:string,items:array<int>,auc:double>>, "
     "found array<struct<source:string,recall:double>>, pairs array<long>, predicted array<double>, liked array<long>"
 )
 
@@ -99,7 +100,8 @@ def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
 
     Input:  one row per user with ``targets``, the items liked next. A user whose id hashes into a tenth is shown as if
             new, so that the ranker also learns what to trust when there is no history.
-    Output: user_id, features (each pair's, end to end), liked (one per pair); one row per user.
+    Output: user_id, features (each pair's, end to end), sources (likewise, which of SOURCES proposed the pair), liked
+            (one per pair); one row per user.
     """
 
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -108,27 +110,28 @@ def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
             people = [forget_history(u) if shown_as_new(u.user_id) else u for u in to_users(batch)]
             for scored, targets in zip(recommender.score(people), batch[TARGETS], strict=True):
                 liked = np.isin(scored.proposals.items, targets)
-                yield pd.DataFrame(
-                    {C.USER: [scored.user.user_id], "features": [scored.features.ravel()], "liked": [liked]}
-                )
+                row = (scored.user.user_id, scored.features.ravel(), scored.proposals.sources.ravel(), liked)
+                yield pd.DataFrame([row], columns=[C.USER, "features", C.SOURCES, "liked"])
 
-    return users.mapInPandas(score, f"{C.USER} string, features array<float>, liked array<boolean>")
+    return users.mapInPandas(
+        score, f"{C.USER} string, features array<float>, {C.SOURCES} array<boolean>, liked array<boolean>"
+    )
 
 
 def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
     """Compare the ranked lists of several systems with what each user liked next.
 
     Input:  one row per user with ``targets``.
-    Output: user_id, targets, lists (array of system, items, auc), found (array of source, recall), and the sums behind
-            calibration (arrays over ten bins: pairs, predicted, liked).
+    Output: user_id, new_user (without history), targets, lists (array of system, items, auc), found (array of source,
+            recall), and the sums behind calibration (arrays over ten bins: pairs, predicted, liked).
     """
 
     def compare(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        recommender = worker_recommender(parts)
+        recommender, ablations = worker_recommender(parts), load_ablations(parts.model.open())
         for batch in batches:
             scored = recommender.score(to_users(batch))
             rows = [
-                judge_user(recommender, one, targets, longest)
+                judge_user(recommender, ablations, one, targets, longest)
                 for one, targets in zip(scored, batch[TARGETS], strict=True)
             ]
             yield pd.DataFrame([asdict(row) for row in rows])

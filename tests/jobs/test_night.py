@@ -141,6 +141,7 @@ def test_evaluate_finds_the_planted_taste_and_beats_popularity(
     assert rows["llmrec", "NDCG", 4]["value"] > rows["popularity", "NDCG", 4]["value"]
     assert rows["popularity", "NDCG p-value", 4]["value"] < 0.05
     assert rows["llmrec", "HR", 4]["users"] == planted.USERS
+    assert {"without-bert", "without-pair-scorer", "without-collaborative"} <= {system for system, _, _ in rows}
 
 
 def broken(folder: Path, tmp_path: Path, change: str) -> list[str]:

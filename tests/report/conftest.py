@@ -28,6 +28,11 @@ def evaluation() -> Evaluation:
     for system, difference, p in (("popularity", 0.1, 0.0002), ("co-visitation", 0.01, 0.4)):
         rows.append(metric(system, "NDCG difference", difference, spread=0.02))
         rows.append(metric(system, "NDCG p-value", p))
+    rows += [
+        metric("without-bert", "NDCG", 0.195, spread=0.01),
+        metric("without-bert", "NDCG difference", 0.005, spread=0.01),
+    ]
+    rows += [metric(system, "NDCG", ndcg, segment="new items") for system, ndcg in (("llmrec", 0.07), ("dense", 0.03))]
     for source, recall in (("dense", 0.31), ("union", 0.52)):
         rows.append(metric("llmrec", "candidate recall", recall, None, source))
     for place in range(10):

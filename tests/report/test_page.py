@@ -44,6 +44,20 @@ def test_table_marks_the_best_and_keeps_other_list_lengths_folded(page: str) -> 
     assert not re.search(r'coverage@10</th>\s*<td class="best"', shown)
 
 
+def test_page_says_what_each_part_is_worth_and_keeps_ablations_from_the_table_of_systems(page: str) -> None:
+    assert "BERT adds +0.005 (+3%) 95% interval -0.005 to +0.015: may be chance" in text_of(page)
+    table = page[page.index('aria-label="Metrics of the headline list length"') :].split("</table>")[0]
+    assert ">popularity</th>" in table
+    assert "without" not in table
+
+
+def test_page_tells_how_cold_starts_go(page: str) -> None:
+    text = text_of(page)
+    assert "No user judged was without history." in text
+    assert "500 users took an item that nobody had taken before" in text
+    assert 'aria-label="NDCG@10, new items"' in page
+
+
 def test_titles_and_names_are_escaped_everywhere(page: str) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert" in page
