@@ -169,6 +169,9 @@ class Candidates(Settings):
     """The user's latest items, where rules.repeat_after_days allows them."""
     supplied: int = Field(default=200, ge=0)
     """Rows of the candidates table, best source_score first."""
+    pair_scored: int = Field(default=100, ge=0)
+    """Of all of them, those that the pair scorer reads: the ones that the sources together rank highest. It costs
+    most of a night; 0 switches it off."""
     popularity_days: PositiveInt = 30
     """Length of the popularity window before the run date, in days."""
     recent_events: PositiveInt = 20

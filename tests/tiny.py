@@ -159,7 +159,7 @@ def user(
 def sizes(most: int = 0, **counts: int) -> CandidateSizes:
     """``most`` candidates of each source; of those named, as many as said."""
     sources = [field.name for field in fields(CandidateSizes)]
-    return CandidateSizes(**{**dict.fromkeys(sources, most), "at_least": 0, **counts})
+    return CandidateSizes(**{**dict.fromkeys(sources, most), "at_least": 0, "pair_scored": 1000, **counts})
 
 
 def scorer(seed: int = 0, layers: int = 3, cached_layers: int = 1) -> PrefixScorer:

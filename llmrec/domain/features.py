@@ -32,7 +32,12 @@ FEATURES = (
     Feature("dense_rank", "place among the candidates by dense, 0 is best", "similarity", BERT),
     Feature("nearest", "largest cosine of the item's vector with a liked item's", "similarity", BERT),
     Feature("last_liked", "cosine of the item's vector with the last liked item's", "similarity", BERT),
-    Feature("pair_logit", "logit of the fine-tuned pair scorer", "similarity", PAIR_SCORER),
+    Feature(
+        "pair_logit",
+        "logit of the fine-tuned pair scorer, if it read the pair",
+        "similarity",
+        PAIR_SCORER,
+    ),
     Feature("pair_rank", "place among the candidates by pair_logit, 0 is best", "similarity", PAIR_SCORER),
     Feature("popularity", "log of one plus the events on the item, all time", "popularity"),
     Feature("popularity_lately", "log of one plus the events on the item in the popularity window", "popularity"),

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmrec import columns as C
+from llmrec.domain.ranking import best_first, places
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Floats
 from llmrec.nn.sources import SOURCES, Answer
@@ -23,12 +24,18 @@ class CandidateSizes:
     popularity: int
     again: int
     supplied: int
+    pair_scored: int
+    """Of all of them, those that the pair scorer reads, see `Proposals.agreed`."""
     at_least: int = 0
     """A shorter union is filled with popular items, as far as there are any: a list of N needs N candidates."""
 
     def of(self, source: str) -> int:
         """Return the size of one of SOURCES."""
         return int(getattr(self, source.replace("-", "")))
+
+
+_FLAT = 60
+"""The constant of reciprocal rank fusion: with it, the first places of one source do not outweigh all the others."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,17 @@ class Proposals:
     def scored_by(self, source: str) -> Floats:
         """Return the scores of one source, (P,)."""
         return self.scores[:, SOURCES.index(source)]
+
+    def agreed(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the places of the ``count`` candidates that all sources together rank highest, ascending.
+
+        By reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009): nothing is learned that could favour the users
+        it was learned from.
+        """
+        if count >= len(self.items):
+            return np.arange(len(self.items))
+        ranks = np.stack([places(of_source) for of_source in self.scores.T], axis=1)
+        return np.sort(best_first((1 / (_FLAT + ranks)).sum(axis=1), self.items)[:count])
 
 
 def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:

@@ -12,6 +12,7 @@ from llmrec.domain.metrics import auc
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import Items
 from llmrec.nn.ablations import ABLATIONS, Ablation
+from llmrec.nn.catalogue import Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.recommender import Recommender, Scored
 from llmrec.nn.sources import SOURCES
@@ -53,7 +54,7 @@ def judge_user(
             for source in (C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY)
         },
         C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
-        BERT: items[best_first(features[:, COLUMN["pair_logit"]], items)],
+        BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),
         **{one.name: _rank_without(one, ablations.get(one.name), scored) for one in ABLATIONS},
     }
     rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.excluded].sum())
@@ -82,6 +83,12 @@ def _rank_without(ablation: Ablation, ranker: Fusion | None, scored: Scored) -> 
     kept = ablation.candidates(scored.proposals.sources)
     items = scored.proposals.items[kept]
     return items[best_first(ranker.probabilities(ablation.features(scored.features[kept])), items)]
+
+
+def _rank_read(items: Items, logits: Floats) -> Items:
+    """Rank the candidates that the pair scorer read."""
+    read = np.isfinite(logits)
+    return items[read][best_first(logits[read], items[read])]
 
 
 def _recall(scored: Scored, hits: npt.NDArray[np.bool_], wanted: int) -> list[Mapping[str, object]]:

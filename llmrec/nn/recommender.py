@@ -109,8 +109,9 @@ class Recommender:
         by_source = {name: source.ask(users, states.vectors) for name, source in self._open.items()}
         answers = [{name: of_users[at] for name, of_users in by_source.items()} for at in range(len(users))]
         proposals = [propose(own, self.sizes) for own in answers]
-        user_of_pair = np.repeat(np.arange(len(users)), [len(p.items) for p in proposals])
-        item_of_pair = np.concatenate([p.items for p in proposals])
+        read = [own.agreed(self.sizes.pair_scored) for own in proposals]
+        user_of_pair = np.repeat(np.arange(len(users)), [len(own) for own in read])
+        item_of_pair = np.concatenate([own.items[chosen] for own, chosen in zip(proposals, read, strict=True)])
         logits = self._pair_logits(states, user_of_pair, item_of_pair)
         broken = np.flatnonzero(~np.isfinite(logits))
         if len(broken):
@@ -118,10 +119,12 @@ class Recommender:
             raise FloatingPointError(
                 f"user {user.user_id!r}, item {item!r}: the pair's logit is {logits[broken[0]]}, expected a number"
             )
-        ends = np.cumsum([len(p.items) for p in proposals])[:-1]
+        ends = np.cumsum([len(own) for own in read])[:-1]
         return [
-            Scored(user, answer, own, self._features(user, own, logit))
-            for user, answer, own, logit in zip(users, answers, proposals, np.split(logits, ends), strict=True)
+            Scored(user, answer, own, self._features(user, own, chosen, logit))
+            for user, answer, own, chosen, logit in zip(
+                users, answers, proposals, read, np.split(logits, ends), strict=True
+            )
         ]
 
     def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
@@ -138,7 +141,8 @@ class Recommender:
         items = self._states.states(distinct)
         return score_pairs(self._scorer, states, items, user, place.astype(np.int64))
 
-    def _features(self, user: User, proposals: Proposals, logit: Floats) -> Floats:
+    def _features(self, user: User, proposals: Proposals, read: npt.NDArray[np.int64], logit: Floats) -> Floats:
+        """Return all features (P, F) of the candidates; ``logit`` is of those that the pair scorer ``read``."""
         catalogue, items = self.catalogue, proposals.items
         matrix = np.zeros((len(items), len(FEATURES)), np.float32)
 
@@ -152,8 +156,9 @@ class Recommender:
             put(f"{name}_rank", places(scores))
         put("covisitation_last", catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items))
         put("next_last", catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items))
-        put("pair_logit", logit)
-        put("pair_rank", places(logit))
+        for name, values in (("pair_logit", logit), ("pair_rank", places(logit))):
+            put(name, np.nan)  # the trees take the absent for what it is
+            matrix[read, COLUMN[name]] = values
         history = self._history(user)
         if len(history) and len(items):
             cosines = catalogue.vectors[items] @ catalogue.vectors[history].T

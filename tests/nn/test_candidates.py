@@ -103,6 +103,18 @@ def test_what_may_be_had_again_is_proposed_latest_first(planted: Catalogue) -> N
     assert set(propose(user, planted, sizes(popularity=9), nearest()).items.tolist()) >= {0, 1, 4}
 
 
+def test_the_candidates_that_most_sources_rank_high_are_agreed_on() -> None:
+    scores = np.zeros((4, len(SOURCES)), np.float32)
+    scores[:, 0] = [4, 3, 2, 1]
+    scores[:, 1] = [0, 0.3, 0.4, 0]
+    scores[:, 2] = [0, 9, 8, 1]
+    found = Proposals(np.array([2, 3, 5, 7], np.int32), scores > 0, scores)
+    assert found.agreed(1).tolist() == [1]
+    assert found.agreed(2).tolist() == [1, 2]
+    assert found.agreed(4).tolist() == found.agreed(9).tolist() == [0, 1, 2, 3]
+    assert found.agreed(0).tolist() == []
+
+
 def test_without_sources_there_are_no_candidates_but_the_shapes_hold(planted: Catalogue) -> None:
     found = propose(someone([0]), planted, NONE, nearest(1))
     assert found.sources.shape == (0, len(SOURCES))

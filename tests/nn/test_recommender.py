@@ -55,6 +55,24 @@ def someone(name: str, liked: Sequence[int], recent: Sequence[int] = (), text: s
     return User(name, *arrays, text=text)
 
 
+def test_what_the_pair_scorer_does_not_read_lacks_its_features_and_nothing_else(planted: Catalogue) -> None:
+    whole, some = (
+        list(recommender(planted, None, tiny.sizes(50, pair_scored=count)).score(crowd())) for count in (50, 2)
+    )
+    pair = [COLUMN["pair_logit"], COLUMN["pair_rank"]]
+    for every, few in zip(whole, some, strict=True):
+        read = np.isfinite(few.features[:, pair[0]])
+        assert read.sum() == min(2, len(read))
+        assert few.features[read][:, pair[0]] == pytest.approx(every.features[read][:, pair[0]], abs=1e-4)
+        assert set(few.features[read][:, pair[1]]) <= {0, 1}
+        assert np.array_equal(np.delete(few.features, pair, axis=1), np.delete(every.features, pair, axis=1))
+
+
+def test_without_the_pair_scorer_lists_are_still_made(planted: Catalogue, by_covisitation: Fusion) -> None:
+    off = recommender(planted, by_covisitation, tiny.sizes(50, pair_scored=0))
+    assert [row.item_id for row in next(iter(off.recommend([someone("one", [0])], top_n=2)))] == ["5", "6"]
+
+
 def crowd() -> list[User]:
     return [
         someone("one", [0]),
