@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from omegaconf import OmegaConf
@@ -155,6 +155,8 @@ class Candidates(Settings):
     """Nearest items to the user's vector, by the fine-tuned encoder."""
     dense_search: Literal["exact", "approximate"] = "exact"
     """approximate looks at a part of the items, with faiss (pip install "llmrec[approximate]")."""
+    lexical: int = Field(default=50, ge=0)
+    """Items whose texts share telling words with the latest ones'."""
     covisitation: int = Field(default=100, ge=0)
     """Items that users with the same recent items took too."""
     next: int = Field(default=50, ge=0)
@@ -187,6 +189,14 @@ class Rules(Settings):
 
     repeat_after_days: int | None = Field(default=None, ge=0)
     """An item the user has had is recommended again this many days later; 0: at once; null: never."""
+
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    """No item with a lower probability: lists may be shorter than score.top_n."""
+    at_most: dict[Annotated[str, Field(pattern=r"^[\w. -]+$")], PositiveInt] = {}
+    """How many items of a list may share a value: of category, or of a key of attributes (brand, creator, ...)."""
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    """What being unlike the items already in the list weighs, next to the score; 0: nothing. The list is still ordered
+    by score."""
 
     def again_before(self, day: date) -> date | None:
         """Return the day before which the last event on an item must lie to be recommended again on ``day``."""

@@ -109,6 +109,7 @@ def catalogue(
     taken: list[int] | None = None,
     available: list[bool] | None = None,
     vectors: npt.NDArray[np.float32] | None = None,
+    brands: list[list[str]] | None = None,
 ) -> Catalogue:
     """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions; ``after``
     weights of what comes next, as they are."""
@@ -127,6 +128,7 @@ def catalogue(
             "taken": counts,
             "taken_lately": counts,
             "liked": counts,
+            **({"group-brand": brands} if brands else {}),
         }
     )
     related = {

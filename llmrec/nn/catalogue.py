@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from llmrec import columns as C
 from llmrec.errors import InputTableError
-from llmrec.nn.neighbours import Neighbours
+from llmrec.nn.lexical import alike, index_words
+from llmrec.nn.neighbours import Neighbours, Weighed
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -24,7 +25,23 @@ Bools = npt.NDArray[np.bool_]
 
 RELATIONS = (C.COVISITATION, C.NEXT, C.EASE)
 """The kinds of neighbours that a catalogue holds."""
-_ARRAYS = ("tokens", "token_starts", "vectors", "available", "taken", "taken_lately", "liked")
+_ARRAYS = ("tokens", "token_starts", "telling", "vectors", "available", "taken", "taken_lately", "liked")
+_PARTS = ("starts", "items", "weights")
+GROUP = "group-"
+"""How the columns and arrays of groups are called, before their kind."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What S items belong to, as codes."""
+
+    starts: Longs
+    """(S + 1,) where each item's codes start."""
+    codes: Ints
+
+    def of(self, item: int) -> Ints:
+        """Return the codes of one item."""
+        return self.codes[self.starts[item] : self.starts[item + 1]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,12 @@ class Catalogue:
     """(S,) liking events on the item, all time."""
     related: Mapping[str, Neighbours]
     """By relation: what is taken by the same users (RELATIONS)."""
+    words: Neighbours
+    """The items of each word piece, with weights, see `llmrec.nn.lexical`."""
+    telling: Floats
+    """How much each word piece tells."""
+    groups: Mapping[str, Groups]
+    """By kind (category, brand, ...): what each item belongs to."""
     popular: Ints
     """Available items, most taken lately first, then most taken, then by index."""
 
@@ -59,6 +82,10 @@ class Catalogue:
     def pieces(self, item: int) -> Ints:
         """Return the word pieces of one item's text."""
         return self.tokens[self.token_starts[item] : self.token_starts[item + 1]]
+
+    def alike(self, history: Ints, fade: float = 1.0) -> Weighed:
+        """Add up the lexical cosines of all items with those of ``history``; see `llmrec.nn.lexical.alike`."""
+        return alike([self.pieces(item) for item in history], fade, self.words, self.telling)
 
     def ids(self, items: Ints) -> list[str]:
         """Return the ids of ``items``."""
@@ -75,10 +102,15 @@ class Catalogue:
             table = pa.ipc.open_file(source).read_all()
         arrays = {name: _load(folder, name) for name in _ARRAYS}
         related = {
-            relation: Neighbours(*(_load(folder, f"{relation}-{part}") for part in ("starts", "items", "weights")))
-            for relation in RELATIONS
+            relation: Neighbours(*(_load(folder, f"{relation}-{part}") for part in _PARTS)) for relation in RELATIONS
         }
-        return Catalogue(table=table, popular=_popular(arrays), related=related, **arrays)
+        kinds = sorted(path.name[len(GROUP) : -len("-starts.npy")] for path in folder.glob(f"{GROUP}*-starts.npy"))
+        groups = {
+            kind: Groups(_load(folder, f"{GROUP}{kind}-starts"), _load(folder, f"{GROUP}{kind}-codes"))
+            for kind in kinds
+        }
+        words = Neighbours(*(_load(folder, f"words-{part}") for part in _PARTS))
+        return Catalogue(table=table, popular=_popular(arrays), related=related, words=words, groups=groups, **arrays)
 
 
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
@@ -96,6 +128,7 @@ def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Tabl
     Args:
         folder: created; must not exist.
         items: item_id, title, tokens, vector, available, taken, taken_lately, liked; one row per item, in index order.
+            Columns named group-KIND hold the groups of each item, lists of text.
         related: for each of RELATIONS item, neighbour, weight; in any order, items by index.
 
     Raises InputTableError naming an item whose vector holds NaN or infinity.
@@ -109,19 +142,28 @@ def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Tabl
         writer.write_table(named)
     tokens = items["tokens"].combine_chunks()
     size = len(items)
+    pieces = tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
+    starts = _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False))
+    words, telling = index_words(pieces, starts)
     arrays: dict[str, npt.NDArray[np.generic]] = {
-        "tokens": tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32),
-        "token_starts": _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False)),
+        "tokens": pieces,
+        "token_starts": starts,
+        "telling": telling,
         "vectors": vectors,
         "available": items["available"].to_numpy(zero_copy_only=False).astype(np.bool_),
     }
     for name in ("taken", "taken_lately", "liked"):
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
+    arrays |= {f"words-{part}": getattr(words, part) for part in _PARTS}
     for relation in RELATIONS:
         rows = related[relation].sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
         arrays[f"{relation}-starts"] = _starts(np.bincount(rows["item"].to_numpy(), minlength=size))
         arrays[f"{relation}-items"] = rows["neighbour"].to_numpy().astype(np.int32)
         arrays[f"{relation}-weights"] = rows["weight"].to_numpy().astype(np.float32)
+    for kind in (name for name in items.column_names if name.startswith(GROUP)):
+        names = items[kind].combine_chunks()
+        arrays[f"{kind}-starts"] = _starts(pc.list_value_length(names).to_numpy(zero_copy_only=False))
+        arrays[f"{kind}-codes"] = names.flatten().dictionary_encode().indices.to_numpy().astype(np.int32)
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     return Catalogue.load(folder)

@@ -18,7 +18,9 @@ from llmrec.nn.recommender import Recommender, Scored
 from llmrec.nn.sources import SOURCES
 
 LLMREC, BERT = "llmrec", "bert"
-SYSTEMS = (LLMREC, C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY, C.DENSE, BERT, *(one.name for one in ABLATIONS))
+ALONE = (C.EASE, C.NEXT, C.LEXICAL, C.COVISITATION, C.POPULARITY)
+"""Sources that can rank all items by themselves."""
+SYSTEMS = (LLMREC, *ALONE, C.DENSE, BERT, *(one.name for one in ABLATIONS))
 BINS = 10
 
 
@@ -49,10 +51,7 @@ def judge_user(
     items, features = scored.proposals.items, scored.features
     orders = {
         LLMREC: items[best_first(probabilities, items)],
-        **{
-            source: scored.answers[source].best(len(recommender.catalogue))
-            for source in (C.EASE, C.NEXT, C.COVISITATION, C.POPULARITY)
-        },
+        **{source: scored.answers[source].best(len(recommender.catalogue)) for source in ALONE},
         C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
         BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),
         **{one.name: _rank_without(one, ablations.get(one.name), scored) for one in ABLATIONS},

@@ -1,6 +1,7 @@
 """Related items of every item, with weights: what co-visitation and its like know of a catalogue."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,8 @@ from llmrec.domain.users import Items
 Floats = npt.NDArray[np.float32]
 Longs = npt.NDArray[np.int64]
 
+_DENSE = 8
+"""With more than one neighbour for so many items, adding to an array of all items is faster than sorting."""
 _NOTHING = np.zeros(0, np.int32)
 
 
@@ -42,13 +45,21 @@ class Neighbours:
 
     def sum(self, history: Items, fade: float = 1.0) -> "Weighed":
         """Add up the weights of the neighbours of ``history``, oldest first; each step back counts ``fade`` as much."""
-        if not len(history):
+        return self.weigh(history, fade ** np.arange(len(history) - 1, -1, -1))
+
+    def weigh(self, items: Items, shares: npt.NDArray[np.floating[Any]]) -> "Weighed":
+        """Add up the weights of the neighbours of ``items`` (L,), each times the item's share (L,)."""
+        if not len(items):
             return Weighed(_NOTHING, np.zeros(0, np.float32))
-        parts = [self.of(int(item)) for item in history]
-        shares = fade ** np.arange(len(parts) - 1, -1, -1)
-        items, place = np.unique(np.concatenate([own for own, _ in parts]), return_inverse=True)
+        parts = [self.of(int(item)) for item in items]
+        found = np.concatenate([own for own, _ in parts])
         weights = np.concatenate([share * own for share, (_, own) in zip(shares, parts, strict=True)])
-        return Weighed(items.astype(np.int32), np.bincount(place, weights, minlength=len(items)).astype(np.float32))
+        if len(found) > found.max(initial=0) / _DENSE:
+            total = np.bincount(found, weights)
+            there = np.flatnonzero(total)
+            return Weighed(there.astype(np.int32), total[there].astype(np.float32))
+        distinct, place = np.unique(found, return_inverse=True)
+        return Weighed(distinct.astype(np.int32), np.bincount(place, weights).astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import torch
 
 from llmrec import columns as C
 from llmrec.domain.features import COLUMN, FEATURES
-from llmrec.domain.ranking import best_first, places
+from llmrec.domain.ranking import places
 from llmrec.domain.reasons import reason
+from llmrec.domain.rules import ListRules, choose
 from llmrec.domain.users import Items, User
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
@@ -65,6 +66,7 @@ class Recommender:
         fusion: Fusion | None,
         precision: Precision | None = None,
         index: Index | None = None,
+        rules: ListRules | None = None,
     ) -> None:
         """Make ready.
 
@@ -75,6 +77,7 @@ class Recommender:
             sizes: of the candidate sources.
             fusion: the ranker; None where only `score` is asked for.
             precision: of the pair scorer, see `for_inference`.
+            rules: what lists must be like; None asks nothing of them.
             index: answers dense retrieval; None searches all vectors of the catalogue.
         """
         self.catalogue = catalogue
@@ -82,6 +85,7 @@ class Recommender:
         self.tokens = tokens
         self.sizes = sizes
         self.fusion = fusion
+        self._rules = rules or ListRules()
         self._states = StateCache(self._scorer, tokens, catalogue)
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
         self._open = open_sources(catalogue, index, sizes.dense)
@@ -149,13 +153,14 @@ class Recommender:
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE):
+        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE, C.LEXICAL):
             name = source.replace("-", "")
             scores = proposals.scored_by(source)
             put(name, scores)
             put(f"{name}_rank", places(scores))
         put("covisitation_last", catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items))
         put("next_last", catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items))
+        put("lexical_last", catalogue.alike(user.recent[-1:]).look_up(items))
         for name, values in (("pair_logit", logit), ("pair_rank", places(logit))):
             put(name, np.nan)  # the trees take the absent for what it is
             matrix[read, COLUMN[name]] = values
@@ -176,7 +181,7 @@ class Recommender:
         if self.fusion is None:
             raise RuntimeError("this recommender was made without a fusion ranker")
         probabilities = self.probabilities(scored)
-        top = best_first(probabilities, scored.proposals.items)[:top_n]
+        top = self._choose(probabilities, scored.proposals.items, top_n)
         items = scored.proposals.items[top]
         contributions = self.fusion.contributions(scored.features[top])
         reasons = self._reasons(scored.user, items, contributions)
@@ -190,6 +195,18 @@ class Recommender:
             )
             for place, (row, item_id, said) in enumerate(zip(top, self.catalogue.ids(items), reasons, strict=True), 1)
         ]
+
+    def _choose(self, probabilities: npt.NDArray[np.float64], items: Items, count: int) -> npt.NDArray[np.int64]:
+        catalogue = self.catalogue
+
+        def groups(place: int) -> list[tuple[str, int]]:
+            own = ((kind, catalogue.groups[kind].of(items[place])) for kind, _ in self._rules.at_most)
+            return [(kind, int(code)) for kind, codes in own for code in codes]
+
+        def cosines(place: int) -> npt.NDArray[np.float64]:
+            return np.asarray(catalogue.vectors[items] @ catalogue.vectors[items[place]], np.float64)
+
+        return choose(probabilities, items, self._rules, count, groups=groups, cosines=cosines)
 
     def _sources(self, scored: Scored, row: int) -> list[str]:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]

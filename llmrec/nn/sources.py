@@ -14,10 +14,14 @@ from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import Index
 
-SOURCES = (C.DENSE, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
+SOURCES = (C.DENSE, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
 
-_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8}
+_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6}
 """How much a step back in the history counts: what comes next depends on the last items most."""
+
+
+_TEXTS_READ = 8
+"""Latest items whose words are looked up; those before count less than a fiftieth."""
 
 
 class Answer(Protocol):
@@ -41,6 +45,7 @@ def open_sources(catalogue: Catalogue, index: Index, dense: int) -> dict[str, So
     """Return all sources of a catalogue by name; dense retrieval finds ``dense`` items."""
     return {
         C.DENSE: Nearest(catalogue, index, dense),
+        C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
         C.AGAIN: OneByOne(partial(_again, catalogue)),
@@ -69,6 +74,10 @@ def _again(catalogue: Catalogue, user: User) -> Answer:
     return Listed(catalogue, user, Weighed(user.recent[order], weights[order].astype(np.float32)))
 
 
+def _lexical(catalogue: Catalogue, user: User) -> Answer:
+    return Listed(catalogue, user, catalogue.alike(user.recent[-_TEXTS_READ:], _FADE[C.LEXICAL]))
+
+
 def _supplied(catalogue: Catalogue, user: User) -> Answer:
     items = np.fromiter(user.supplied, np.int32, len(user.supplied))
     scores = np.fromiter(user.supplied.values(), np.float32, len(user.supplied))
@@ -88,6 +97,9 @@ class Listed:
         """See `Answer`."""
         allowed = self.catalogue.available[self.known.items] & ~np.isin(self.known.items, self.user.excluded)
         items, weights = self.known.items[allowed], self.known.weights[allowed]
+        if 0 < count < len(items):  # most are far from the best
+            near = weights >= np.partition(weights, -count)[-count]
+            items, weights = items[near], weights[near]
         return items[np.lexsort((items, -weights))[:count]]
 
     def scores(self, items: Items) -> Floats:

@@ -11,14 +11,15 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.config import Config
+from llmrec.domain.rules import ListRules
 from llmrec.errors import InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
-from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.catalogue import GROUP, Catalogue, write_catalogue
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.spark.counts import count_takers, covisitation, followers, popularity, together
-from llmrec.spark.items import AVAILABLE, INDEX, index_items
+from llmrec.spark.items import AVAILABLE, INDEX, groups_of, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
 from llmrec.spark.users import COUNTED, add_profiles, add_supplied, gather_users
@@ -98,6 +99,7 @@ def build_catalogue(
     )
     whole = columns.select(
         INDEX, C.ITEM, C.TITLE, C.TOKENS, C.VECTOR, AVAILABLE,
+        *(groups_of(kind).alias(f"{GROUP}{kind}") for kind in config.rules.at_most),
         *(F.coalesce(name, F.lit(0)).cast("long").alias(name) for name in ("taken", "taken_lately", "liked")),
     ).orderBy(INDEX)  # fmt: skip
     table = whole.toArrow()
@@ -137,10 +139,11 @@ def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
 def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightParts:
     """Put together what the workers need."""
     named = {field.name for field in fields(CandidateSizes)}
-    precision = config.score.precision
+    precision, rules = config.score.precision, config.rules
     return NightParts(
         model=model,
         catalogue=catalogue,
+        rules=ListRules(rules.min_score, tuple(sorted(rules.at_most.items())), rules.diversity),
         sizes=CandidateSizes(**config.candidates.model_dump(include=named), at_least=config.score.top_n),
         precision=None if precision == "auto" else Precision(precision),
     )

@@ -22,8 +22,8 @@ def available_on(day: date) -> Column:
 def index_items(items: DataFrame, run_date: date) -> DataFrame:
     """Number the items in the order of their ids.
 
-    Output: item (0, 1, ...), item_id, title, category, text (what the model reads), text_sha, available (whether it may
-    be recommended on the run date).
+    Output: item (0, 1, ...), item_id, title, category, attributes, text (what the model reads), text_sha, available
+            (whether it may be recommended on the run date).
     """
     by_id = W.orderBy(C.ITEM)  # one partition: ids and texts of items alone, never of users
     text = F.concat_ws(". ", C.TITLE, F.nullif(F.concat_ws(", ", C.CATEGORY), F.lit("")), C.TEXT)
@@ -32,10 +32,17 @@ def index_items(items: DataFrame, run_date: date) -> DataFrame:
         C.ITEM,
         C.TITLE,
         C.CATEGORY,
+        C.ATTRIBUTES,
         F.col("_read").alias(C.TEXT),
         F.sha2("_read", 256).alias(C.TEXT_SHA),
         available_on(run_date).alias(AVAILABLE),
     )
+
+
+def groups_of(kind: str) -> Column:
+    """Return what an item belongs to, an array of text: its categories, or its value of an attribute."""
+    known = F.col(C.CATEGORY) if kind == C.CATEGORY else F.array(F.element_at(C.ATTRIBUTES, kind))
+    return F.coalesce(F.filter(known, lambda name: name.isNotNull()), F.array().cast("array<string>"))
 
 
 def missing_vectors(items: DataFrame, vectors: DataFrame, encoder_version: str) -> DataFrame:

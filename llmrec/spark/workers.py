@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.rules import ListRules
 from llmrec.domain.users import forget_history, shown_as_new
 from llmrec.nn.approximate import open_index
 from llmrec.nn.artifact import load_ablations, load_encoder, load_fusion
@@ -41,6 +42,7 @@ class NightParts:
     model: Shipped
     catalogue: Shipped
     sizes: CandidateSizes
+    rules: ListRules
     precision: Precision | None
     """None takes the best floats of the processor."""
 
@@ -149,6 +151,7 @@ def worker_recommender(parts: NightParts) -> Recommender:
         scorer=scorer,
         tokens=tokens,
         sizes=parts.sizes,
+        rules=parts.rules,
         fusion=load_fusion(parts.model.open()),
         precision=parts.precision,
         index=open_index(folder),

@@ -106,6 +106,13 @@ def test_approximate_search_that_is_asked_for_every_item_gives_the_same_lists(
     assert_df_equality(lists["approximate"], lists["exact"], ignore_row_order=True, ignore_nullable=True)
 
 
+def test_lists_keep_the_rules_of_the_shop(spark: SparkSession, folder: Path) -> None:
+    assert run("score", folder, "rules.at_most={category: 2}", run_date="2026-02-11") == 0
+    categories = table(spark, folder, "items").select("item_id", F.explode("category").alias("category"))
+    rows = published(spark, folder, "2026-02-11").join(categories, "item_id")
+    assert rows.groupBy("user_id", "category").count().agg(F.max("count")).head()[0] == 2
+
+
 def test_counts_in_runs_add_up(spark: SparkSession, folder: Path) -> None:
     rows = table(spark, folder, "runs").filter("job = 'score'").orderBy("started_at").collect()
     first = {row["stage"]: row for row in rows if row["run_id"] == rows[0]["run_id"]}

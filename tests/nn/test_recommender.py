@@ -1,6 +1,7 @@
 """Lists with answers known by construction: trees that follow one feature, on a catalogue that plants it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmrec import columns as C
 from llmrec.domain.features import COLUMN
+from llmrec.domain.rules import ListRules
 from llmrec.domain.users import User
 from llmrec.nn import pairs
 from llmrec.nn import recommender as module
@@ -66,6 +68,28 @@ def test_what_the_pair_scorer_does_not_read_lacks_its_features_and_nothing_else(
         assert few.features[read][:, pair[0]] == pytest.approx(every.features[read][:, pair[0]], abs=1e-4)
         assert set(few.features[read][:, pair[1]]) <= {0, 1}
         assert np.array_equal(np.delete(few.features, pair, axis=1), np.delete(every.features, pair, axis=1))
+
+
+def test_a_list_holds_at_most_so_many_of_one_brand(tmp_path: Path, by_covisitation: Fusion) -> None:
+    catalogue = tiny.catalogue(
+        tmp_path / "catalogue",
+        TEXTS,
+        together={(0, place): 3.0 - place / 10 for place in range(1, SIZE)},
+        brands=[["acme"] if place < 6 else ["bolt", "old"] if place < 8 else [] for place in range(SIZE)],
+    )
+
+    def items(rules: ListRules | None) -> list[int]:
+        parts = {"scorer": tiny.scorer(), "tokens": tiny.tokens(), "sizes": ALL, "fusion": by_covisitation}
+        shop = Recommender(catalogue=catalogue, **parts, rules=rules)
+        return [int(row.item_id) for row in next(iter(shop.recommend([someone("one", [0])], top_n=4)))]
+
+    free = items(None)
+    assert len([item for item in free if item < 6]) > 1
+    bound = items(ListRules(at_most=(("brand", 1),)))
+    assert len(bound) == 4
+    assert len([item for item in bound if item < 6]) == 1
+    assert len([item for item in bound if item in (6, 7)]) == 1
+    assert bound[0] == free[0]
 
 
 def test_without_the_pair_scorer_lists_are_still_made(planted: Catalogue, by_covisitation: Fusion) -> None:

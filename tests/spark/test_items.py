@@ -2,7 +2,7 @@ from datetime import date, datetime, timezone
 
 from pyspark.sql import SparkSession
 
-from llmrec.spark.items import index_items, missing_vectors
+from llmrec.spark.items import groups_of, index_items, missing_vectors
 from llmrec.spark.schemas import SCHEMAS
 
 
@@ -21,6 +21,17 @@ def test_items_are_numbered_by_id_with_text_and_availability(spark: SparkSession
     ]
     at_opening = index_items(spark.createDataFrame(rows, SCHEMAS["items"]), date(2026, 1, 20)).filter("item_id = 'a'")
     assert at_opening.head()["available"]
+
+
+def test_an_item_belongs_to_its_categories_or_to_its_value_of_an_attribute(spark: SparkSession) -> None:
+    rows = [
+        ("a", "Cup", None, ["kitchen", None, "red"], {"brand": "Acme"}, None, None, None),
+        ("b", "Pot", None, None, None, None, None, None),
+        ("c", "Old", None, [], {"brand": None, "maker": "x"}, None, None, None),
+    ]
+    items = index_items(spark.createDataFrame(rows, SCHEMAS["items"]), date(2026, 1, 15))
+    found = items.orderBy("item").select(groups_of("category").alias("c"), groups_of("brand").alias("b")).collect()
+    assert [(row["c"], row["b"]) for row in found] == [(["kitchen", "red"], ["Acme"]), ([], []), ([], [])]
 
 
 def test_only_texts_new_to_the_encoder_are_missing(spark: SparkSession) -> None:

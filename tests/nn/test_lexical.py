@@ -1,0 +1,71 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrec.nn.lexical import alike, index_words
+from tests import tiny
+
+
+def index(texts: list[list[int]]):
+    pieces = np.array([piece for text in texts for piece in text], np.int32)
+    return index_words(pieces, np.cumsum([0, *map(len, texts)]))
+
+
+def cosines(texts: list[list[int]]) -> np.ndarray:
+    """TF-IDF cosines of all pairs, by the book."""
+    width = max((piece for text in texts for piece in text), default=-1) + 1
+    table = np.zeros((len(texts), width))
+    for row, text in zip(table, texts, strict=True):
+        for piece, count in Counter(text).items():
+            holders = sum(piece in other for other in texts)
+            row[piece] = (1 + np.log(count)) * np.log(len(texts) / holders)
+    lengths = np.linalg.norm(table, axis=1, keepdims=True)
+    table = np.divide(table, lengths, out=np.zeros_like(table), where=lengths > 0)
+    return table @ table.T
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=6), min_size=1, max_size=25))
+def test_words_in_common_add_up_to_the_cosine(texts: list[list[int]]) -> None:
+    words, telling = index(texts)
+    expected, everything = cosines(texts), np.arange(len(texts), dtype=np.int32)
+    for item, text in enumerate(texts):
+        found = alike([np.array(text, np.int32)], 1.0, words, telling).look_up(everything)
+        assert found == pytest.approx(expected[item], abs=1e-5)
+
+
+def test_older_texts_count_less() -> None:
+    texts = [[1, 2], [2, 3], [4, 5], [5, 6], [7], [8], [9], [10], [11], [12]]
+    words, telling = index(texts)
+    read = [np.array(text, np.int32) for text in ([2], [5])]
+    scores = alike(read, 0.5, words, telling).look_up(np.arange(4, dtype=np.int32))
+    assert scores[0] == scores[1] == pytest.approx(scores[2] / 2)
+    assert scores[2] == scores[3] > 0
+
+
+def test_what_most_items_say_tells_nothing() -> None:
+    words, telling = index([[0, 1 + place // 2] for place in range(60)] + [[99]])
+    assert telling[0] == 0
+    assert telling[1] > 0
+    assert len(alike([np.array([0], np.int32)], 1.0, words, telling).items) == 0
+
+
+def test_a_new_item_is_found_by_its_words(tmp_path: Path) -> None:
+    texts = [
+        "red tea",
+        "blue tea",
+        "red cup",
+        "old pot",
+        "new book",
+        "blue book",
+        "old cup",
+        "new pot",
+        "old tea",
+        "pot",
+    ]
+    catalogue = tiny.catalogue(tmp_path / "catalogue", texts, taken=[1] * 9 + [0])
+    near = catalogue.alike(np.array([3], np.int32))
+    assert near.look_up(np.array([9, 7, 0], np.int32))[0] > 0
