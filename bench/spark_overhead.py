@@ -34,6 +34,7 @@ from llmrec.config import Config, load_config
 from llmrec.nn.artifact import resolve_model
 from llmrec.nn.device import use_threads
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.tables import read_table
@@ -82,8 +83,8 @@ def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, 
     """Make the night of the demo's run date, up to the scoring stage."""
     day, model = date(1998, 4, 23), resolve_model(config.model)
     tables = {name: read_table(spark, config.tables.name(name), name) for name in (C.EVENTS, C.ITEMS, C.USERS)}
-    nobody = spark.createDataFrame([], "user_id string, item_id string, source string, source_score double")
-    night = open_night(**tables, candidates=nobody, config=config, run_date=day)
+    missing = {name: spark.createDataFrame([], SCHEMAS[name]) for name in (C.CANDIDATES, C.DENIED)}
+    night = open_night(**tables, **missing, allowed=None, config=config, run_date=day)
     history = int(model.manifest["texts"]["history_items"])
     users = user_rows(night, night.events, config, liked=history, until=day).persist()
     shipped = ship_folder(spark, model.folder, "model", work)

@@ -59,13 +59,17 @@ class Run:
         return self.config.tables.name(name)
 
     def read(self, table: str, optional: bool = False) -> DataFrame:
-        """Read a table of llmrec as it is now, checked against its contract; an optional one may be missing."""
-        version = table_version(self.spark, self.table(table))
-        if version is None and optional:
+        """Read a table of llmrec as it is now, checked against its contract; a missing optional one has no rows."""
+        if optional and not self.has(table):
             return self.spark.createDataFrame([], SCHEMAS[table])
+        version = table_version(self.spark, self.table(table))
         if version is not None:
             self.table_versions[table] = version
         return read_table(self.spark, self.table(table), table, version)
+
+    def has(self, table: str) -> bool:
+        """Tell whether a table of llmrec is there."""
+        return table_version(self.spark, self.table(table)) is not None
 
     def read_nonempty(self, table: str) -> DataFrame:
         """Read a table that must hold rows; raises InputTableError if it has none."""
@@ -73,10 +77,14 @@ class Run:
         require_rows(rows, self.table(table))
         return rows
 
-    def read_night(self) -> dict[str, DataFrame]:
-        """Read what a night is made of: events, items, users and candidates; the last two may be missing."""
-        needed = {table: self.read_nonempty(table) for table in (C.EVENTS, C.ITEMS)}
-        return needed | {table: self.read(table, optional=True) for table in (C.USERS, C.CANDIDATES)}
+    def read_night(self) -> dict[str, DataFrame | None]:
+        """Read what a night is made of; only events and items must be there.
+
+        A missing table of allowed items is None: unlike one without rows, it allows everything.
+        """
+        tables: dict[str, DataFrame | None] = {table: self.read_nonempty(table) for table in (C.EVENTS, C.ITEMS)}
+        tables |= {table: self.read(table, optional=True) for table in (C.USERS, C.CANDIDATES, C.DENIED)}
+        return tables | {C.ALLOWED: self.read(C.ALLOWED) if self.has(C.ALLOWED) else None}
 
     @property
     def day(self) -> date:

@@ -155,6 +155,8 @@ class Candidates(Settings):
     """Nearest items to the user's vector, by the fine-tuned encoder."""
     dense_search: Literal["exact", "approximate"] = "exact"
     """approximate looks at a part of the items, with faiss (pip install "llmrec[approximate]")."""
+    similar: int = Field(default=50, ge=0)
+    """Nearest items to the mean vector of the user's latest ones."""
     lexical: int = Field(default=50, ge=0)
     """Items whose texts share telling words with the latest ones'."""
     covisitation: int = Field(default=100, ge=0)
@@ -296,6 +298,8 @@ TABLES = {
     C.USERS,
     C.IMPRESSIONS,
     C.CANDIDATES,
+    C.ALLOWED,
+    C.DENIED,
     C.ITEM_VECTORS,
     C.RECOMMENDATIONS,
     C.QUARANTINE,

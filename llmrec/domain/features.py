@@ -30,6 +30,8 @@ FEATURES = (
     Feature("ease_rank", "place among the candidates by ease, 0 is best", "co-visitation", COLLABORATIVE),
     Feature("dense", "cosine of the user's vector and the item's", "similarity", BERT),
     Feature("dense_rank", "place among the candidates by dense, 0 is best", "similarity", BERT),
+    Feature("similar", "cosine of the item's vector and the mean of the recent items'", "similarity", BERT),
+    Feature("similar_rank", "place among the candidates by similar, 0 is best", "similarity", BERT),
     Feature("lexical", "lexical cosines (TF-IDF) with the recent items, the last counting most", "similarity"),
     Feature("lexical_last", "lexical cosine with the last item alone", "similarity"),
     Feature("lexical_rank", "place among the candidates by lexical, 0 is best", "similarity"),

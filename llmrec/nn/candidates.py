@@ -18,6 +18,7 @@ class CandidateSizes:
     """Candidates per user and source; 0 switches a source off."""
 
     dense: int
+    similar: int
     lexical: int
     covisitation: int
     next: int

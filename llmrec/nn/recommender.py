@@ -88,7 +88,7 @@ class Recommender:
         self._rules = rules or ListRules()
         self._states = StateCache(self._scorer, tokens, catalogue)
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
-        self._open = open_sources(catalogue, index, sizes.dense)
+        self._open = open_sources(catalogue, index, sizes.dense, sizes.similar)
 
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
@@ -153,7 +153,7 @@ class Recommender:
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE, C.LEXICAL):
+        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE, C.SIMILAR, C.LEXICAL):
             name = source.replace("-", "")
             scores = proposals.scored_by(source)
             put(name, scores)

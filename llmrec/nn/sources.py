@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from llmrec import columns as C
@@ -14,9 +15,9 @@ from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import Index
 
-SOURCES = (C.DENSE, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
+SOURCES = (C.DENSE, C.SIMILAR, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
 
-_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6}
+_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILAR: 0.6}
 """How much a step back in the history counts: what comes next depends on the last items most."""
 
 
@@ -41,10 +42,11 @@ class Source(Protocol):
         """Answer for each of B users; ``vectors`` are theirs, (B, D) of unit length."""
 
 
-def open_sources(catalogue: Catalogue, index: Index, dense: int) -> dict[str, Source]:
-    """Return all sources of a catalogue by name; dense retrieval finds ``dense`` items."""
+def open_sources(catalogue: Catalogue, index: Index, dense: int, similar: int) -> dict[str, Source]:
+    """Return all sources of a catalogue by name; by vectors ``dense`` and ``similar`` items are found."""
     return {
-        C.DENSE: Nearest(catalogue, index, dense),
+        C.DENSE: Nearest(catalogue, index, dense, lambda _, vectors: vectors),
+        C.SIMILAR: Nearest(catalogue, index, similar, partial(_mean_of_recent, catalogue)),
         C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
@@ -109,19 +111,34 @@ class Listed:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Items whose vectors are nearest to the user's, by the fine-tuned encoder."""
+    """Items whose vectors are nearest to one made for each user."""
 
     catalogue: Catalogue
     index: Index
     count: int
+    query: Callable[[Sequence[User], Tensor], Tensor]
+    """From B users and their vectors to what is looked for, (B, D); all 0 where there is nothing to go by."""
 
     def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
         """See `Source`."""
-        found = self.index.top_k(vectors, self.count, excluded=[user.excluded for user in users]).items.cpu().numpy()
-        own = vectors.float().cpu().numpy()
+        queries = self.query(users, vectors)
+        excluded = [np.union1d(user.excluded, user.recent) for user in users]  # `again` proposes the latter
+        found = self.index.top_k(queries, self.count, excluded=excluded).items.cpu().numpy()
+        own = queries.float().cpu().numpy()
         return [
-            Near(self.catalogue, row[row >= 0].astype(np.int32), vector) for row, vector in zip(found, own, strict=True)
+            Near(self.catalogue, row[row >= 0].astype(np.int32) if vector.any() else row[:0].astype(np.int32), vector)
+            for row, vector in zip(found, own, strict=True)
         ]
+
+
+def _mean_of_recent(catalogue: Catalogue, users: Sequence[User], vectors: Tensor) -> Tensor:
+    """Return the mean vector of each user's recent items, of unit length, (B, D)."""
+    means = np.zeros((len(users), catalogue.vectors.shape[1]), np.float32)
+    for mean, user in zip(means, users, strict=True):
+        shares = _FADE[C.SIMILAR] ** np.arange(len(user.recent) - 1, -1, -1)
+        mean += shares.astype(np.float32) @ catalogue.vectors[user.recent]
+        mean /= max(float(np.linalg.norm(mean)), 1e-12)
+    return torch.from_numpy(means).to(vectors.device)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,14 @@ from torch import Tensor
 # Shape letters: S sequences, N tokens asking, M tokens asked, H heads, E head width.
 
 
+def is_supported(head_width: int, capability: tuple[int, int]) -> bool:
+    """Tell whether a GPU of this compute capability has a kernel for heads of this width.
+
+    FlashAttention-2 is for Ampere and later, and heads of up to 256 (its README); torch wants multiples of 8.
+    """
+    return capability >= (8, 0) and head_width <= 256 and head_width % 8 == 0
+
+
 @dataclass(frozen=True)
 class Spans:
     """Where S sequences stand that are laid end to end."""

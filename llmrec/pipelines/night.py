@@ -19,10 +19,10 @@ from llmrec.nn.catalogue import GROUP, Catalogue, write_catalogue
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.spark.counts import count_takers, covisitation, followers, popularity, together
-from llmrec.spark.items import AVAILABLE, INDEX, groups_of, index_items
+from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
-from llmrec.spark.users import COUNTED, add_profiles, add_supplied, gather_users
+from llmrec.spark.users import COUNTED, add_profiles, add_supplied, exclude_denied, gather_users
 from llmrec.spark.workers import NightParts
 
 
@@ -38,13 +38,23 @@ class Night:
     """user_id, text."""
     candidates: DataFrame
     """user_id, item, source_score."""
+    denied: DataFrame
+    """user_id, item: what one user is never to be given."""
     run_date: date
 
 
 def open_night(
-    *, events: DataFrame, items: DataFrame, users: DataFrame, candidates: DataFrame, config: Config, run_date: date
+    *,
+    events: DataFrame,
+    items: DataFrame,
+    users: DataFrame,
+    candidates: DataFrame,
+    denied: DataFrame,
+    allowed: DataFrame | None,
+    config: Config,
+    run_date: date,
 ) -> Night:
-    """Index the items and keep what may be read on ``run_date``.
+    """Index the items and keep what may be read on ``run_date``; the tables are those of spark.schemas.
 
     Raises InputTableError if no event is before the run date, and ConfigError if what the settings need is missing.
     """
@@ -57,7 +67,7 @@ def open_night(
             f"{config.tables.name(C.EVENTS)}: no event is before the run date {run_date}; "
             f"the first is of {first[0] if first else None}, expected a later run date"
         )
-    indexed = index_items(items, run_date).persist()
+    indexed = close_items(index_items(items, run_date), allowed, denied).persist()
     index = indexed.select(INDEX, C.ITEM, AVAILABLE)
     liking = config.liking
     return Night(
@@ -65,6 +75,7 @@ def open_night(
         events=readable.withColumn(LIKES, likes(liking.events, liking.min_value)).join(index, on=C.ITEM, how="inner"),
         users=users.select(C.USER, C.TEXT),
         candidates=candidates.join(index, on=C.ITEM, how="inner"),
+        denied=denied.filter(F.col(C.USER).isNotNull()).join(index, on=C.ITEM, how="inner"),
         run_date=run_date,
     )
 
@@ -76,7 +87,8 @@ def user_rows(night: Night, events: DataFrame, config: Config, *, liked: int, un
         events, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked,
         again_before=config.rules.again_before(until),
     )  # fmt: skip
-    return add_supplied(add_profiles(gathered, night.users), night.candidates, sizes.supplied)
+    known = add_supplied(add_profiles(gathered, night.users), night.candidates, sizes.supplied)
+    return exclude_denied(known, night.denied)
 
 
 def build_catalogue(

@@ -42,8 +42,8 @@ def check_lists(
 ) -> dict[str, int]:
     """Check what is about to be published, and count it.
 
-    Each user has distinct items at ranks 1 to at most ``top_n`` without gaps, all available and none that the
-    user last had on ``again_before`` or later (None: ever).
+    Each user has distinct items at ranks 1 to at most ``top_n`` without gaps, all available, none denied to the user
+    and none that the user last had on ``again_before`` or later (None: ever).
     Raises RuntimeError if not: that is a bug; and InputTableError if there is no row at all. Nothing is published then.
     Returns the counts users, rows, short (users with fewer than ``top_n`` rows), fallback (users without history) and
     empty (of the ``eligible`` users, those for whom no item was left).
@@ -67,11 +67,13 @@ def check_lists(
         night.events if again_before is None else night.events.filter(F.col(C.EVENT_TIME) >= first_moment(again_before))
     )
     repeated = rows.join(had.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
+    denied = rows.join(night.denied.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
     closed = rows.join(night.items.filter(~F.col(AVAILABLE)).select(C.ITEM), on=C.ITEM, how="left_semi").count()
     values = {name: int(value) for name, value in counts.asDict().items()} if counts else {}
-    if values.pop("wrong", 0) or repeated or closed:
+    if values.pop("wrong", 0) or repeated or denied or closed:
         raise RuntimeError(
-            f"lists to publish are wrong: {values}, {repeated} rows of items had before and {closed} of closed items"
+            f"lists to publish are wrong: {values}, {repeated} rows of items had before, {denied} of items denied to "
+            f"the user and {closed} of closed items"
         )
     if not values.get("rows"):
         raise InputTableError(f"items: none of them is left to recommend to any of {eligible} users, expected some")

@@ -40,7 +40,7 @@ _RANKING = (0.2, 1.0)
 """Slices of the users by hash: those who decide early stopping never teach the ranker."""
 
 _JUDGING_SIZES = CandidateSizes(
-    dense=0, lexical=0, covisitation=40, next=0, ease=0, popularity=10, again=0, supplied=0, pair_scored=50
+    dense=0, similar=0, lexical=0, covisitation=40, next=0, ease=0, popularity=10, again=0, supplied=0, pair_scored=50
 )
 
 

@@ -39,6 +39,20 @@ def index_items(items: DataFrame, run_date: date) -> DataFrame:
     )
 
 
+def close_items(indexed: DataFrame, allowed: DataFrame | None, denied: DataFrame) -> DataFrame:
+    """Take from ``available`` what is not on the list of ``allowed`` items (None: all are), or ``denied`` to everybody.
+
+    Input:  indexed as of `index_items`; allowed: item_id; denied: item_id, user_id, null for everybody. Denied wins.
+    """
+    closed = denied.filter(F.col(C.USER).isNull()).select(C.ITEM).distinct().withColumn("_closed", F.lit(True))
+    marked = indexed.join(closed, on=C.ITEM, how="left")
+    open_ = F.col(AVAILABLE) & F.col("_closed").isNull()
+    if allowed is not None:
+        marked = marked.join(allowed.select(C.ITEM).distinct().withColumn("_open", F.lit(True)), on=C.ITEM, how="left")
+        open_ = open_ & F.col("_open").isNotNull()
+    return marked.withColumn(AVAILABLE, open_).select(*indexed.columns)
+
+
 def groups_of(kind: str) -> Column:
     """Return what an item belongs to, an array of text: its categories, or its value of an attribute."""
     known = F.col(C.CATEGORY) if kind == C.CATEGORY else F.array(F.element_at(C.ATTRIBUTES, kind))

@@ -39,6 +39,8 @@ SCHEMAS: dict[str, T.StructType] = {
         {C.POSITION: T.IntegerType(), C.RUN_ID: _STRING, C.VARIANT: _STRING},
     ),
     C.CANDIDATES: _table({C.USER: _STRING, C.ITEM: _STRING}, {C.SOURCE: _STRING, C.SOURCE_SCORE: _DOUBLE}),
+    C.ALLOWED: _table({C.ITEM: _STRING}, {}),
+    C.DENIED: _table({C.ITEM: _STRING}, {C.USER: _STRING}),
     C.ITEM_VECTORS: _table(
         {C.MODEL_VERSION: _STRING, C.TEXT_SHA: _STRING},
         {C.TOKENS: T.ArrayType(T.IntegerType()), C.VECTOR: T.ArrayType(T.FloatType())},
@@ -90,8 +92,9 @@ SCHEMAS: dict[str, T.StructType] = {
         },
     ),
 }
-"""Column contract by table name. ``row`` in quarantine is the source row as JSON; ``low`` and ``high`` in metrics are
-the bounds of a 95 % confidence interval; ``counts`` in runs names what happened to the rows."""
+"""Column contract by table name. A row of denied without a user holds for everybody; ``row`` in quarantine is the
+source row as JSON; ``low`` and ``high`` in metrics are the bounds of a 95 % confidence interval; ``counts`` in runs
+names what happened to the rows."""
 
 RECOMMENDATION_CONSTRAINTS = {
     "score_is_probability": "score >= 0 AND score <= 1",

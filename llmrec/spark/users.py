@@ -76,6 +76,13 @@ def add_supplied(users: DataFrame, candidates: DataFrame, at_most: int) -> DataF
     return users.join(supplied, on=C.USER, how="left").withColumn("supplied", F.coalesce("supplied", empty))
 
 
+def exclude_denied(users: DataFrame, denied: DataFrame) -> DataFrame:
+    """Add to ``excluded`` what a user is never to be given; input of denied: user_id, item."""
+    lists = denied.groupBy(C.USER).agg(F.collect_set(INDEX).alias("_denied"))
+    both = F.array_union("excluded", F.coalesce("_denied", F.array().cast("array<int>")))
+    return users.join(lists, on=C.USER, how="left").withColumn("excluded", both).drop("_denied")
+
+
 def add_targets(users: DataFrame, held_out: DataFrame) -> DataFrame:
     """Keep the users with held-out liked items that may be recommended to them; add these as ``targets``.
 

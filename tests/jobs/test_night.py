@@ -107,10 +107,18 @@ def test_approximate_search_that_is_asked_for_every_item_gives_the_same_lists(
 
 
 def test_lists_keep_the_rules_of_the_shop(spark: SparkSession, folder: Path) -> None:
-    assert run("score", folder, "rules.at_most={category: 2}", run_date="2026-02-11") == 0
+    [first] = published(spark, folder).filter("user_id = 'u01' and rank = 1").collect()
+    denied = spark.createDataFrame([(first["item_id"], "u01"), ("blue-03", None)], "item_id string, user_id string")
+    denied.write.format("delta").save(f"{folder}/denied")
+    overrides = ["rules.at_most={category: 2}", f"tables.names.denied={folder}/denied"]
+    assert run("score", folder, *overrides, run_date="2026-02-11") == 0
+    rows = published(spark, folder, "2026-02-11")
+    assert rows.filter(F.col("item_id") == first["item_id"]).filter("user_id != 'u01'").count()
+    assert rows.filter(F.col("item_id") == first["item_id"]).filter("user_id = 'u01'").count() == 0
+    assert published(spark, folder).filter("item_id = 'blue-03'").count()
+    assert rows.filter("item_id = 'blue-03'").count() == 0
     categories = table(spark, folder, "items").select("item_id", F.explode("category").alias("category"))
-    rows = published(spark, folder, "2026-02-11").join(categories, "item_id")
-    assert rows.groupBy("user_id", "category").count().agg(F.max("count")).head()[0] == 2
+    assert rows.join(categories, "item_id").groupBy("user_id", "category").count().agg(F.max("count")).head()[0] == 2
 
 
 def test_counts_in_runs_add_up(spark: SparkSession, folder: Path) -> None:

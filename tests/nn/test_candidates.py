@@ -50,7 +50,7 @@ def nearest(*items: int) -> np.ndarray:
 
 def ask(user: User, catalogue: Catalogue, near: np.ndarray | None = None) -> dict[str, Answer]:
     vector = np.full((1, 32), 32**-0.5, np.float32)
-    opened = open_sources(catalogue, ExactIndex(catalogue.vectors, allowed=catalogue.available), 50)
+    opened = open_sources(catalogue, ExactIndex(catalogue.vectors, allowed=catalogue.available), 50, 50)
     answers = {name: source.ask([user], torch.from_numpy(vector))[0] for name, source in opened.items()}
     return answers | {C.DENSE: Near(catalogue, nearest() if near is None else near, vector[0])}
 
@@ -93,6 +93,22 @@ def test_a_source_gives_its_best_items_and_0_switches_it_off(
     assert propose(user, planted, sizes(**{source: 2}), near).items.tolist() == sorted(expected)
     assert propose(user, planted, sizes(**{source: 1}), near).items.tolist() == expected[:1]
     assert propose(user, planted, NONE, near).items.tolist() == []
+
+
+def test_items_like_the_latest_ones_are_found_whoever_took_them(tmp_path: Path) -> None:
+    angles = np.radians([0, 10, 80, 90, 100, 180])
+    vectors = np.pad(np.stack([np.cos(angles), np.sin(angles)], axis=1), ((0, 0), (0, 30))).astype(np.float32)
+    catalogue = tiny.catalogue(tmp_path / "catalogue", ["tea"] * 6, vectors=vectors, taken=[1, 0, 0, 1, 0, 0])
+
+    def similar(user: User, count: int) -> list[int]:
+        opened = open_sources(catalogue, ExactIndex(catalogue.vectors), dense=0, similar=count)
+        [answer] = opened[C.SIMILAR].ask([user], torch.zeros(1, 32))
+        return answer.best(count).tolist()
+
+    assert similar(someone([3, 0]), 2) == [1, 2]  # the mean lies nearer to the latest
+    assert similar(someone([0, 3]), 2) == [2, 4]
+    assert similar(replace(someone([0]), excluded=np.array([1], np.int32)), 1) == [2]
+    assert similar(someone([]), 2) == []
 
 
 def test_what_may_be_had_again_is_proposed_latest_first(planted: Catalogue) -> None:

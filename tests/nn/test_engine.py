@@ -13,6 +13,7 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.varlen import is_supported
 from tests import tiny
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -108,6 +109,16 @@ def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(precisio
     assert 0 < (logits - expected).abs().max() < loss * expected.std()
     vectors = engine.item_vectors(engine.encode_items(shown))
     assert (vectors * scorer.item_vectors(scorer.encode_items(shown))).sum(1).min() > 1 - loss
+
+
+@pytest.mark.parametrize(("head_width", "capability", "supported"), [
+    (32, (9, 0), True), (64, (8, 0), True), (256, (8, 6), True),
+    (32, (7, 5), False), (36, (9, 0), False), (264, (9, 0), False),
+])  # fmt: skip
+def test_old_cards_and_odd_heads_are_known_not_to_be_fast(
+    head_width: int, capability: tuple[int, int], supported: bool
+) -> None:
+    assert is_supported(head_width, capability) == supported
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])

@@ -11,13 +11,14 @@ DAY = date(2026, 1, 9)
 
 
 def night(spark: SparkSession) -> Night:
-    """One user took item a on the first and on the fifth of January; item c is not available."""
+    """One user took item a on the first and on the fifth of January, and is denied d; item c is not available."""
     taken = [("u", "a", datetime(2026, 1, day, tzinfo=timezone.utc)) for day in (1, 5)]
     nobody = spark.createDataFrame([], "user_id string")
     return Night(
-        items=spark.createDataFrame([("a", True), ("b", True), ("c", False)], "item_id string, available boolean"),
+        items=spark.createDataFrame([(name, name != "c") for name in "abcd"], "item_id string, available boolean"),
         events=spark.createDataFrame(taken, "user_id string, item_id string, event_time timestamp"),
         users=nobody, candidates=nobody, run_date=DAY,
+        denied=spark.createDataFrame([("u", "d"), ("v", "b")], "user_id string, item_id string"),
     )  # fmt: skip
 
 
@@ -39,8 +40,10 @@ def test_what_a_user_had_before_is_published_only_where_it_may_be(
             check_lists(rows, night(spark), top_n=3, eligible=2, again_before=again_before)
 
 
-@pytest.mark.parametrize("rows", [[(1, "b"), (2, "c")], [(1, "b"), (3, "a")], [(1, "b"), (2, "b")], [(2, "b")]])
-def test_lists_with_a_closed_item_a_gap_or_an_item_twice_are_not_published(
+@pytest.mark.parametrize(
+    "rows", [[(1, "b"), (2, "c")], [(1, "b"), (3, "a")], [(1, "b"), (2, "b")], [(2, "b")], [(1, "d")]]
+)
+def test_lists_with_a_closed_or_denied_item_a_gap_or_an_item_twice_are_not_published(
     spark: SparkSession, rows: list[tuple[int, str]]
 ) -> None:
     with pytest.raises(RuntimeError, match="lists to publish are wrong"):

@@ -1,8 +1,8 @@
 from datetime import date, datetime, timezone
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from llmrec.spark.items import groups_of, index_items, missing_vectors
+from llmrec.spark.items import close_items, groups_of, index_items, missing_vectors
 from llmrec.spark.schemas import SCHEMAS
 
 
@@ -32,6 +32,24 @@ def test_an_item_belongs_to_its_categories_or_to_its_value_of_an_attribute(spark
     items = index_items(spark.createDataFrame(rows, SCHEMAS["items"]), date(2026, 1, 15))
     found = items.orderBy("item").select(groups_of("category").alias("c"), groups_of("brand").alias("b")).collect()
     assert [(row["c"], row["b"]) for row in found] == [(["kitchen", "red"], ["Acme"]), ([], []), ([], [])]
+
+
+def test_items_not_allowed_or_denied_to_everybody_are_not_available(spark: SparkSession) -> None:
+    items = spark.createDataFrame([("a", True), ("b", True), ("c", False)], "item_id string, available boolean")
+    allowed = spark.createDataFrame([("a",), ("c",), ("a",), ("unknown",)], "item_id string")
+    denied = spark.createDataFrame([("a", None), ("b", "u"), ("a", None)], "item_id string, user_id string")
+    nothing = denied.limit(0)
+
+    def available(allowed: DataFrame | None, denied: DataFrame) -> list[str]:
+        rows = close_items(items, allowed, denied).collect()
+        assert len(rows) == 3
+        return sorted(row["item_id"] for row in rows if row["available"])
+
+    assert available(None, nothing) == ["a", "b"]
+    assert available(None, denied) == ["b"]  # to one user alone, b is still for the others
+    assert available(allowed, nothing) == ["a"]
+    assert available(allowed, denied) == []  # denied wins
+    assert available(allowed.limit(0), nothing) == []
 
 
 def test_only_texts_new_to_the_encoder_are_missing(spark: SparkSession) -> None:

@@ -3,7 +3,15 @@ from datetime import date, datetime, timezone
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from llmrec.spark.users import add_profiles, add_supplied, add_targets, gather_users, sample_users, to_users
+from llmrec.spark.users import (
+    add_profiles,
+    add_supplied,
+    add_targets,
+    exclude_denied,
+    gather_users,
+    sample_users,
+    to_users,
+)
 
 
 def events(spark: SparkSession, *rows: tuple[str, int, int, bool]):
@@ -31,6 +39,13 @@ def test_items_had_long_ago_are_not_excluded(spark: SparkSession) -> None:
     assert excluded(None) == [3, 9, 5]
     assert excluded(date(2026, 1, 3)) == [9, 5]  # 5 was taken on the first day, and on the fourth
     assert excluded(date(2026, 1, 5)) == []
+
+
+def test_what_is_denied_to_a_user_is_excluded_for_that_user_alone(spark: SparkSession) -> None:
+    users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), recent=5, counted=5, liked=5)
+    denied = spark.createDataFrame([("u", 7), ("u", 1), ("gone", 3)], "user_id string, item int")
+    found = {row["user_id"]: row["excluded"] for row in exclude_denied(users, denied).collect()}
+    assert {user: sorted(items) for user, items in found.items()} == {"u": [1, 7], "v": [1]}
 
 
 def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> None:
