@@ -90,7 +90,7 @@ def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, 
     shipped = ship_folder(spark, model.folder, "model", work)
     vectors, _ = ensure_vectors(spark, config.tables.name(C.ITEM_VECTORS), night.items, shipped, model.encoder_version)
     build_catalogue(night, night.events, users, vectors, config, work / "catalogue", day)
-    return users, night_parts(shipped, ship_folder(spark, work / "catalogue", "catalogue", work), config)
+    return users, night_parts(shipped, ship_folder(spark, work / "catalogue", "catalogue", work), config, day)
 
 
 def _score(users: DataFrame, parts: NightParts, top_n: int, new_workers: bool) -> None:

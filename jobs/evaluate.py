@@ -52,7 +52,7 @@ def main(run: Run) -> None:
         catalogue = build_catalogue(night, past, rows, vectors, config, work / "catalogue", until)
     with run.stage("scores") as stage:
         shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
-        ready = night_parts(shipped, shelves, config)
+        ready = night_parts(shipped, shelves, config, run.day)
         tasks = config.score.partitions
         with spark_progress(spark, "scoring held-out users", tasks):
             judged = judge(in_tasks(judges, tasks), ready, max(config.evaluate.k)).toPandas()

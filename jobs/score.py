@@ -44,7 +44,7 @@ def main(run: Run) -> None:
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
     with run.stage("scores") as stage:
         shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
-        parts = night_parts(shipped, shelves, config)
+        parts = night_parts(shipped, shelves, config, run.day)
         scored = published_rows(
             users, parts, top_n=config.score.top_n, partitions=config.score.partitions, run_date=run.day,
             scene=config.score.scene, model_version=model.version, run_id=run.run_id,

@@ -73,7 +73,7 @@ def main(run: Run) -> None:
         build_catalogue(night, learning, rows, vectors, config, work / "after", until)
         catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
         with spark_progress(spark, "scoring validation users", config.score.partitions):
-            rankers = train_fusion(judges, night_parts(model, catalogue, config), config)
+            rankers = train_fusion(judges, night_parts(model, catalogue, config, run.day), config)
         stage.counts = {"encoded": encoded["encoded"], "pairs": int(rankers.fitted["pairs"])}
     with run.stage("model") as stage:
         metrics = {

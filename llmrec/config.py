@@ -200,6 +200,11 @@ class Rules(Settings):
     """What being unlike the items already in the list weighs, next to the score; 0: nothing. The list is still ordered
     by score."""
 
+    explore_share: float = Field(default=0.0, ge=0, le=0.5)
+    """The chance of each place after the first to go to a new item among the candidates."""
+    explore_below: PositiveInt = 10
+    """An item with fewer events than this is new."""
+
     def again_before(self, day: date) -> date | None:
         """Return the day before which the last event on an item must lie to be recommended again on ``day``."""
         return None if self.repeat_after_days is None else day - timedelta(days=self.repeat_after_days)

@@ -68,3 +68,13 @@ def choose(
         if rules.diversity:
             nearest = np.maximum(nearest, cosines(place)) if len(chosen) > 1 else cosines(place)
     return np.array(sorted(chosen, key=lambda place: (-scores[place], items[place])), np.int64)
+
+
+def keeps(
+    places: Places, scores: Doubles, rules: ListRules, groups: Callable[[int], Sequence[tuple[str, int]]]
+) -> bool:
+    """Tell whether a list, of places as in `choose`, has no score too low and no group too often."""
+    limits = dict(rules.at_most)
+    taken = Counter(group for place in places for group in groups(int(place)) if group[0] in limits)
+    few = all(count <= limits[kind] for (kind, _), count in taken.items())
+    return few and bool((scores[places] >= rules.min_score).all())

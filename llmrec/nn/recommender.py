@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from llmrec import columns as C
+from llmrec.domain.exploration import Exploration, explore
 from llmrec.domain.features import COLUMN, FEATURES
 from llmrec.domain.ranking import places
 from llmrec.domain.reasons import reason
-from llmrec.domain.rules import ListRules, choose
+from llmrec.domain.rules import Doubles, ListRules, Places, choose, keeps
 from llmrec.domain.users import Items, User
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
@@ -51,6 +53,8 @@ class Recommendation:
     score: float
     sources: list[str]
     reason: str
+    propensity: float
+    """The chance that the row had to stand where it does, given those above it."""
 
 
 class Recommender:
@@ -67,6 +71,7 @@ class Recommender:
         precision: Precision | None = None,
         index: Index | None = None,
         rules: ListRules | None = None,
+        exploration: Exploration | None = None,
     ) -> None:
         """Make ready.
 
@@ -78,6 +83,7 @@ class Recommender:
             fusion: the ranker; None where only `score` is asked for.
             precision: of the pair scorer, see `for_inference`.
             rules: what lists must be like; None asks nothing of them.
+            exploration: how much is tried out; None: nothing.
             index: answers dense retrieval; None searches all vectors of the catalogue.
         """
         self.catalogue = catalogue
@@ -86,6 +92,7 @@ class Recommender:
         self.sizes = sizes
         self.fusion = fusion
         self._rules = rules or ListRules()
+        self._exploration = exploration or Exploration()
         self._states = StateCache(self._scorer, tokens, catalogue)
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
         self._open = open_sources(catalogue, index, sizes.dense, sizes.similar)
@@ -181,7 +188,7 @@ class Recommender:
         if self.fusion is None:
             raise RuntimeError("this recommender was made without a fusion ranker")
         probabilities = self.probabilities(scored)
-        top = self._choose(probabilities, scored.proposals.items, top_n)
+        best, top, chances = self._choose(scored, probabilities, top_n)
         items = scored.proposals.items[top]
         contributions = self.fusion.contributions(scored.features[top])
         reasons = self._reasons(scored.user, items, contributions)
@@ -190,23 +197,31 @@ class Recommender:
                 rank=place,
                 item_id=item_id,
                 score=float(probabilities[row]),
-                sources=self._sources(scored, row),
+                sources=[*self._sources(scored, row), *([C.EXPLORATION] if row != planned else [])],
                 reason=said,
+                propensity=float(chance),
             )
-            for place, (row, item_id, said) in enumerate(zip(top, self.catalogue.ids(items), reasons, strict=True), 1)
+            for place, (row, planned, chance, item_id, said) in enumerate(
+                zip(top, best, chances, self.catalogue.ids(items), reasons, strict=True), 1
+            )
         ]
 
-    def _choose(self, probabilities: npt.NDArray[np.float64], items: Items, count: int) -> npt.NDArray[np.int64]:
-        catalogue = self.catalogue
+    def _choose(self, scored: Scored, probabilities: Doubles, count: int) -> tuple[Places, Places, Doubles]:
+        """Return the list as the rules have it, the list with what is tried out in it, and the chance of each row."""
+        catalogue, items = self.catalogue, scored.proposals.items
 
         def groups(place: int) -> list[tuple[str, int]]:
             own = ((kind, catalogue.groups[kind].of(items[place])) for kind, _ in self._rules.at_most)
             return [(kind, int(code)) for kind, codes in own for code in codes]
 
-        def cosines(place: int) -> npt.NDArray[np.float64]:
+        def cosines(place: int) -> Doubles:
             return np.asarray(catalogue.vectors[items] @ catalogue.vectors[items[place]], np.float64)
 
-        return choose(probabilities, items, self._rules, count, groups=groups, cosines=cosines)
+        best = choose(probabilities, items, self._rules, count, groups=groups, cosines=cosines)
+        tried = self._exploration
+        new = np.asarray(catalogue.taken[items] < tried.fewer_than)
+        fits = partial(keeps, scores=probabilities, rules=self._rules, groups=groups)
+        return best, *explore(best, probabilities, new, tried.share, tried.rng(scored.user.user_id), fits)
 
     def _sources(self, scored: Scored, row: int) -> list[str]:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.config import Config
+from llmrec.domain.exploration import Exploration
 from llmrec.domain.rules import ListRules
 from llmrec.errors import InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
@@ -148,14 +149,15 @@ def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
     return ease(taken, sizes.neighbours)
 
 
-def night_parts(model: Shipped, catalogue: Shipped, config: Config) -> NightParts:
-    """Put together what the workers need."""
+def night_parts(model: Shipped, catalogue: Shipped, config: Config, run_date: date) -> NightParts:
+    """Put together what the workers need on ``run_date``."""
     named = {field.name for field in fields(CandidateSizes)}
     precision, rules = config.score.precision, config.rules
     return NightParts(
         model=model,
         catalogue=catalogue,
         rules=ListRules(rules.min_score, tuple(sorted(rules.at_most.items())), rules.diversity),
+        exploration=Exploration(rules.explore_share, rules.explore_below, run_date.isoformat()),
         sizes=CandidateSizes(**config.candidates.model_dump(include=named), at_least=config.score.top_n),
         precision=None if precision == "auto" else Precision(precision),
     )

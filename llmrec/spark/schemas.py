@@ -57,7 +57,7 @@ SCHEMAS: dict[str, T.StructType] = {
             C.MODEL_VERSION: _STRING,
             C.RUN_ID: _STRING,
         },
-        {C.REASON: _STRING},
+        {C.REASON: _STRING, C.PROPENSITY: _DOUBLE},
     ),
     C.QUARANTINE: _table({C.SOURCE: _STRING, C.REASON: _STRING, "row": _STRING, C.RUN_ID: _STRING, "time": _TIME}, {}),
     C.RUNS: _table(
@@ -99,6 +99,7 @@ names what happened to the rows."""
 RECOMMENDATION_CONSTRAINTS = {
     "score_is_probability": "score >= 0 AND score <= 1",
     "rank_from_one": "rank >= 1",
+    "propensity_is_chance": "propensity > 0 AND propensity <= 1",
     "keys_present": "user_id IS NOT NULL AND item_id IS NOT NULL AND run_date IS NOT NULL",
 }
 """Delta CHECK constraints of ``recommendations`` by constraint name."""

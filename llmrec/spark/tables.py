@@ -122,9 +122,11 @@ def append_table(df: DataFrame, name: str) -> None:
 def replace_date(df: DataFrame, name: str, run_date: date) -> None:
     """Replace exactly the rows of ``run_date`` in the existing table ``name`` by ``df``, in one atomic commit.
 
-    Raises OutputError if it cannot be written, or if another run published the same date meanwhile.
+    Columns that a table of an older version lacks are added to it. Raises OutputError if it cannot be written, or if
+    another run published the same date meanwhile.
     """
-    writer = df.write.format("delta").mode("overwrite").option("replaceWhere", f"run_date = '{run_date.isoformat()}'")
+    only = f"run_date = '{run_date.isoformat()}'"
+    writer = df.write.format("delta").mode("overwrite").option("replaceWhere", only).option("mergeSchema", "true")
     with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
 
 

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.exploration import Exploration
 from llmrec.domain.rules import ListRules
 from llmrec.domain.users import forget_history, shown_as_new
 from llmrec.nn.approximate import open_index
@@ -43,6 +44,7 @@ class NightParts:
     catalogue: Shipped
     sizes: CandidateSizes
     rules: ListRules
+    exploration: Exploration
     precision: Precision | None
     """None takes the best floats of the processor."""
 
@@ -77,7 +79,7 @@ def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
     """Rank each user's candidates.
 
     Input:  one row per user, as spark.users makes them.
-    Output: user_id, rank, item_id, score, sources, reason; at most ``top_n`` rows per user.
+    Output: user_id, rank, item_id, score, sources, reason, propensity; at most ``top_n`` rows per user.
     """
 
     def rank(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -92,7 +94,7 @@ def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
                 columns=[C.USER, "best"],
             )
 
-    row = "struct<rank:int,item_id:string,score:double,sources:array<string>,reason:string>"
+    row = "struct<rank:int,item_id:string,score:double,sources:array<string>,reason:string,propensity:double>"
     lists = users.mapInPandas(rank, f"{C.USER} string, best array<{row}>")
     return lists.select(C.USER, F.inline("best"))
 
@@ -152,6 +154,7 @@ def worker_recommender(parts: NightParts) -> Recommender:
         tokens=tokens,
         sizes=parts.sizes,
         rules=parts.rules,
+        exploration=parts.exploration,
         fusion=load_fusion(parts.model.open()),
         precision=parts.precision,
         index=open_index(folder),

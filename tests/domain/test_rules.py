@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec.domain.ranking import best_first
-from llmrec.domain.rules import ListRules, choose
+from llmrec.domain.rules import ListRules, choose, keeps
 
 SCORES = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
 BRANDS = ["ac", "ac", "ac", "bo", None]
@@ -71,6 +71,18 @@ def test_lists_keep_every_rule_and_are_ordered_by_score(
     if len(places) < count:  # then every candidate left out breaks a rule
         for place in set(range(len(values))) - set(places):
             assert values[place] < least or brands.count(BRANDS[place]) == most
+
+
+def test_a_list_is_known_to_keep_the_rules_or_not() -> None:
+    def kept(places: list[int], **rules: object) -> bool:
+        groups = lambda place: [("brand", 0)] if place < 3 else []  # noqa: E731
+        return keeps(np.array(places, np.int64), SCORES, ListRules(**rules), groups)
+
+    assert kept([0, 1, 4])
+    assert kept([0, 3, 4], at_most=(("brand", 1),))
+    assert not kept([0, 1, 4], at_most=(("brand", 1),))
+    assert not kept([0, 4], min_score=0.2)
+    assert kept([], min_score=0.2)
 
 
 def test_the_first_item_is_the_best_whatever_the_diversity() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec import columns as C
+from llmrec.domain.exploration import Exploration
 from llmrec.domain.features import COLUMN
 from llmrec.domain.rules import ListRules
 from llmrec.domain.users import User
@@ -90,6 +91,27 @@ def test_a_list_holds_at_most_so_many_of_one_brand(tmp_path: Path, by_covisitati
     assert len([item for item in bound if item < 6]) == 1
     assert len([item for item in bound if item in (6, 7)]) == 1
     assert bound[0] == free[0]
+
+
+def test_places_given_to_new_items_are_marked_and_their_chances_recorded(
+    planted: Catalogue, by_covisitation: Fusion
+) -> None:
+    parts = {"scorer": tiny.scorer(), "tokens": tiny.tokens(), "sizes": ALL, "fusion": by_covisitation}
+    tried = Recommender(catalogue=planted, **parts, exploration=Exploration(0.5, fewer_than=4, seed="a night"))
+    users = [someone(f"user-{number}", [0]) for number in range(30)]
+    [plain] = recommender(planted, by_covisitation).recommend(users[:1], top_n=3)
+    lists = list(tried.recommend(users, top_n=3))
+    assert list(tried.recommend(users, top_n=3)) == lists
+    explored = [row for rows in lists for row in rows if C.EXPLORATION in row.sources]
+    assert {int(row.item_id) for row in explored} <= {place for place in range(SIZE) if planted.taken[place] < 4}
+    assert 15 < len(explored) < 45  # half of the sixty places after the first
+    assert all(0 < row.propensity <= 0.5 for row in explored)
+    for rows in lists:
+        assert rows[0] == plain[0]
+        kept = [row for row in rows[1:] if C.EXPLORATION not in row.sources]
+        assert all(row.propensity == 0.5 for row in kept)
+        assert len({row.item_id for row in rows}) == 3
+    assert all(row.propensity == 1 for row in plain)
 
 
 def test_without_the_pair_scorer_lists_are_still_made(planted: Catalogue, by_covisitation: Fusion) -> None:
