@@ -1,4 +1,4 @@
-"""Judges the pipeline by held-out likes, next to popularity and co-visitation on the same rows.
+"""Judges the pipeline by held-out likes, next to other systems and to itself without some of its parts.
 
 spark-submit jobs/evaluate.py --config conf/demo.yaml --run-date 1998-04-23
 """
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
+from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.artifact import resolve_model
 from llmrec.pipelines.evaluate import COMPARED, Metric, measure, require_unseen_holdout
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
@@ -80,7 +81,8 @@ def _print(metrics: list[Metric], users: int, k: int) -> None:
     table.add_column("system")
     for name in shown:
         table.add_column(name, justify="right")
-    for system in dict.fromkeys(m.system for m in metrics):
+    without = {one.name for one in ABLATIONS}  # their differences stand below
+    for system in dict.fromkeys(m.system for m in metrics if m.system not in without):
         cells = [f"{found[system, name].value:.3f}" if (system, name) in found else "" for name in shown]
         table.add_row(system, *cells)
     console = Console(width=None if sys.stdout.isatty() else 120)
