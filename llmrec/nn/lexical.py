@@ -27,7 +27,8 @@ def index_words(tokens: Ints, starts: Longs) -> tuple[Neighbours, Floats]:
     Returns the items of each of W word pieces, the largest one being W - 1, and the logarithms, (W,).
     """
     items, pieces = len(starts) - 1, int(tokens.max(initial=-1)) + 1
-    table = sparse.csr_matrix((np.ones(len(tokens), np.float32), tokens, starts), (items, pieces))
+    ones = np.ones(len(tokens), np.float32)
+    table = sparse.csr_matrix((ones, tokens, starts), (items, pieces), copy=True)  # sorted in place below
     table.sum_duplicates()
     holders = np.bincount(table.indices, minlength=pieces)
     telling = np.log(items / np.maximum(holders, 1)) * (holders <= max(_FEW, _COMMON * items))

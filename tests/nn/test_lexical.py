@@ -37,6 +37,14 @@ def test_words_in_common_add_up_to_the_cosine(texts: list[list[int]]) -> None:
         assert found == pytest.approx(expected[item], abs=1e-5)
 
 
+def test_indexing_leaves_the_texts_as_they_are(tmp_path: Path) -> None:
+    texts = ["red tea red", "tea old cup tea", "pot book blue"]
+    catalogue = tiny.catalogue(tmp_path / "catalogue", texts)
+    assert [catalogue.pieces(item).tolist() for item in range(3)] == [
+        p.tolist() for p in tiny.tokens().item_pieces(texts)
+    ]
+
+
 def test_older_texts_count_less() -> None:
     texts = [[1, 2], [2, 3], [4, 5], [5, 6], [7], [8], [9], [10], [11], [12]]
     words, telling = index(texts)
