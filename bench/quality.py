@@ -53,11 +53,11 @@ from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.training import TrainingPlan, fine_tune
 
 SEEDS = (1, 2, 3)
-RATES = (1e-4, 3e-5, 3e-4)
+RATES = (3e-5, 1e-4, 1e-5, 3e-4)
 SHIPPED = Train().cached_layers
 TUNED = ("joint", f"prefix-{SHIPPED}")
 SYSTEMS = (*TUNED, *(f"prefix-{k}" for k in (0, 2, 4) if k != SHIPPED))
-EXAMPLES, VALIDATION_ROWS, TEST_ROWS, CANDIDATES = 2400, 200, 600, 50
+EXAMPLES, VALIDATION_ROWS, TEST_ROWS, CANDIDATES = 2400, 400, 600, 50
 LIMITS = TextLimits(history_items=5, history_tokens=16, max_user_tokens=86, max_item_tokens=26)
 
 

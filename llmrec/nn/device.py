@@ -11,3 +11,15 @@ def pick_device(gpu: int | None = None) -> torch.device:
 def use_threads(count: int) -> None:
     """Let torch use ``count`` threads; Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores."""
     torch.set_num_threads(max(1, count))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether ``device`` multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Multiply in bfloat16 inside this context, where the device has it; weights, norms and sums keep float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmrec.nn.backbone import ACTIVATIONS
+from llmrec.nn.device import has_bfloat16
 
 Linear = Callable[[Tensor], Tensor]
 """(N, K) -> (N, M)."""
@@ -37,8 +38,7 @@ class Precision(str, Enum):
 
 def best_float() -> Precision:
     """Return bfloat16 where the processor multiplies it, else float32."""
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return Precision.BFLOAT16 if native else Precision.FLOAT32
+    return Precision.BFLOAT16 if has_bfloat16(torch.device("cpu")) else Precision.FLOAT32
 
 
 def pack(weight: Tensor, bias: Tensor, precision: Precision, activation: str | None = None) -> Linear:

@@ -117,13 +117,15 @@ class Scorer(nn.Module, ABC):
         return states
 
     def _attend_own(self, block: Block, states: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
-        query = layout.pad(self._split(block.query(states))).transpose(1, 2)
-        attended = functional.scaled_dot_product_attention(
-            query,
-            layout.pad(key).transpose(1, 2),
-            layout.pad(value).transpose(1, 2),
-            attn_mask=layout.valid[:, None, None, :],
+        query, key, value = (
+            layout.pad(flat).transpose(1, 2) for flat in (self._split(block.query(states)), key, value)
         )
+        valid = layout.valid[:, None, None, :]
+        if key.device.type == "cpu" and key.dtype is torch.bfloat16:  # there torch's own goes back three times slower
+            logits = (query * key.shape[-1] ** -0.5 @ key.transpose(-1, -2)).masked_fill(~valid, -torch.inf)
+            attended = logits.softmax(-1).to(value.dtype) @ value
+        else:
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=valid)
         return layout.flatten(attended.transpose(1, 2)).flatten(1)
 
     def _split(self, flat: Tensor) -> Tensor:
@@ -131,7 +133,8 @@ class Scorer(nn.Module, ABC):
 
     def logits(self, states: Tensor) -> Tensor:
         """Read the head off the states of P candidates, (P, D) -> (P,), in float32."""
-        return functional.linear(states.float(), self.head.weight.float(), self.head.bias.float())[:, 0]
+        with torch.autocast(states.device.type, enabled=False):
+            return functional.linear(states.float(), self.head.weight.float(), self.head.bias.float())[:, 0]
 
 
 def mean_vectors(states: Tensor, layout: Layout) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from llmrec.domain.users import Items, User
 from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.device import autocast
 from llmrec.nn.examples import Example, NegativeSampler, cut_examples
 from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.ragged import Ragged, take
@@ -176,20 +177,22 @@ class _Learner:
         device = self._scorer.device
         lists = [np.concatenate([e.positives, self._sampler.draw(e, self._negatives)]) for e in examples]
         distinct, place = np.unique(np.concatenate(lists), return_inverse=True)
-        items = self._item_states(distinct)
-        users = self._scorer.encode_users(Ragged.of(self._user_sequences(examples), device))
         item = torch.from_numpy(place).to(device)
         sizes = torch.tensor([len(one) for one in lists], device=device)
         user = torch.repeat_interleave(torch.arange(len(examples), device=device), sizes)
         column = torch.arange(len(user), device=device) - (torch.cumsum(sizes, 0) - sizes)[user]
         taken = torch.tensor([len(e.positives) for e in examples], device=device)
         is_positive = torch.arange(int(sizes.max()), device=device)[None, :] < taken[:, None]
-        table = torch.full(is_positive.shape, -torch.inf, device=device)
-        table = table.index_put((user, column), self._scorer.pair_logits(users, items, user, item))
-
         of_positive = is_positive[user, column]  # pairs of liked items: the only vectors that the second loss needs
         liked, row = torch.unique(item[of_positive], return_inverse=True)
-        vectors = self._scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
+
+        with autocast(device):
+            items = self._item_states(distinct)
+            users = self._scorer.encode_users(Ragged.of(self._user_sequences(examples), device))
+            logits = self._scorer.pair_logits(users, items, user, item)
+            vectors = self._scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
+
+        table = torch.full(is_positive.shape, -torch.inf, device=device).index_put((user, column), logits)
         owner = user[of_positive]
         share, known = self._shares_and_known(examples)
         return listwise(table, is_positive) + in_batch(
@@ -223,7 +226,7 @@ def _optimiser(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     head = {"params": list(scorer.head.parameters()), "lr": 10 * rate}
     body = {"params": [p for p in scorer.backbone.parameters() if p.requires_grad], "lr": rate}
-    optimiser = torch.optim.AdamW([group for group in (body, head) if group["params"]], weight_decay=0.01)
+    optimiser = torch.optim.AdamW([group for group in (body, head) if group["params"]], weight_decay=0.01, fused=True)
     warm = max(1, steps // 10)
     return optimiser, torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))

@@ -23,7 +23,9 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("lake")
     bought = datetime(2026, 1, 5, tzinfo=timezone.utc)
     rows = {
-        C.RECOMMENDATIONS: [(NIGHT, "u1", "default", 1, "i1", 0.25, ["dense"], "model1", "night1", "Similar to “i2”")],
+        C.RECOMMENDATIONS: [
+            (NIGHT, "u1", "default", 1, "i1", 0.25, ["dense"], "model1", "night1", "Similar to “i2”", 1.0)
+        ],
         C.EVENTS: [("u1", "i2", "buy", bought, None, None, None)],
         C.ITEMS: [
             ("i1", "<script>alert(1)</script>", None, None, None, None, None, None),
