@@ -55,11 +55,11 @@ def bare_multiplies(
 ) -> Callable[[], None]:  # fmt: skip
     """The linear layers' multiplies of this many tokens and nothing else: no attention, norms or activations.
 
-    Users run through all layers; candidates through those above ``cached_layers``, of which the last gives keys and
-    values of all their tokens and the rest for one token per pair. Candidates are cut into ``passes``, as in scoring.
+    Users run through all layers, candidates through those above ``cached_layers``. The first of these has its queries,
+    keys and values from what is kept of an item; the last computes one token per pair, whose query and values take the
+    weights of keys and values in. Candidates are cut into ``passes``, as in scoring.
     """
-    shapes = {"qkv": (3 * width, width), "kv": (2 * width, width), "one": (width, width), "up": (inner, width),
-              "down": (width, inner)}  # fmt: skip
+    shapes = {"qkv": (3 * width, width), "one": (width, width), "up": (inner, width), "down": (width, inner)}
     linear = {name: pack(torch.randn(shape), torch.randn(shape[0]), precision) for name, shape in shapes.items()}
 
     def inputs(tokens: int) -> dict[str, torch.Tensor]:
@@ -69,16 +69,16 @@ def bare_multiplies(
         }
 
     users, candidates, firsts = inputs(user_tokens), inputs(item_tokens // passes), inputs(pairs // passes)
+    between = layers - cached_layers - 1
 
     @torch.inference_mode()
     def run() -> None:
         for name in ("qkv", "one", "up", "down") * layers:
             linear[name](users[name])
         for _ in range(passes):
-            for name in ("qkv", "one", "up", "down") * (layers - cached_layers - 1):
+            for name in (("one", "up", "down", "qkv") * between)[:-1]:
                 linear[name](candidates[name])
-            linear["kv"](candidates["kv"])
-            for name in ("one", "one", "up", "down"):
+            for name in ("one", "one", "one", "one", "up", "down"):
                 linear[name](firsts[name])
 
     return run

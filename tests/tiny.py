@@ -68,18 +68,24 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def encoder(family: str = "bert", seed: int = 0, layers: int = 3) -> PreTrainedModel:
-    """A random encoder of width 32."""
+    """A random encoder of width 32, its biases too."""
     torch.manual_seed(seed)
     common = {"vocab_size": 30, "pad_token_id": 0, "max_position_embeddings": 64}
     common["initializer_range"] = 0.2  # large enough that what is read changes a score by more than rounding does
     wide = {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64}
     if family == "bert":
-        return BertModel(BertConfig(**common, **wide), add_pooling_layer=False).eval()
-    if family == "roberta":
-        return RobertaModel(RobertaConfig(**common, **wide), add_pooling_layer=False).eval()
-    if family == "electra":
-        return ElectraModel(ElectraConfig(**common, **wide, embedding_size=16)).eval()
-    return DistilBertModel(DistilBertConfig(**common, dim=32, n_layers=layers, n_heads=4, hidden_dim=64)).eval()
+        model = BertModel(BertConfig(**common, **wide), add_pooling_layer=False)
+    elif family == "roberta":
+        model = RobertaModel(RobertaConfig(**common, **wide), add_pooling_layer=False)
+    elif family == "electra":
+        model = ElectraModel(ElectraConfig(**common, **wide, embedding_size=16))
+    else:
+        model = DistilBertModel(DistilBertConfig(**common, dim=32, n_layers=layers, n_heads=4, hidden_dim=64))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("bias"):
+                weight.normal_(std=0.2)
+    return model.eval()
 
 
 def encoder_folder(folder: Path) -> Path:

@@ -5,7 +5,7 @@ exp(logit) over its sum; over two kinds of keys it is the sum of two such sums. 
 all are taken again in doubles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +52,15 @@ class ByLength:
         return torch.arange(len(shifts)) + shifts
 
 
+class Heads(Protocol):
+    """A block's weights (H, E, D) and biases (H, E, 1), by head."""
+
+    key: Tensor
+    value: Tensor
+    key_bias: Tensor
+    value_bias: Tensor
+
+
 class Part(Protocol):
     """Some of the keys that queries attend to."""
 
@@ -73,7 +82,7 @@ def _add_up(query: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
     values, weights = parts[0].sums(query)
     for part in parts[1:]:
         more_values, more_weights = part.sums(query)
-        values, weights = values.add_(more_values), weights.add_(more_weights)
+        values, weights = more_values.add_(values), more_weights.add_(weights)
     return values, weights
 
 
@@ -98,6 +107,46 @@ class Own:
             _block(values, run).copy_(weight @ value.to(query.dtype))
             _block(weights, run).copy_(weight.sum(-1, dtype=weights.dtype))
         return values, weights
+
+
+class Absorbed:
+    """One token of each sequence attends to its sequence, whose keys and values are never made.
+
+    A query times W h is (W^T query) times h, and weighted values are W times the weighted states (as in DeepSeek-V2's
+    multi-head latent attention, 2024): for one token asking, two small products instead of two for every token.
+    """
+
+    def __init__(self, block: "Heads", runs: Sequence[Run], states: Tensor) -> None:
+        """Let the first of each sequence's tokens ask; ``states`` (N, D) are those of all, laid out as ``runs``."""
+        self._block, self._runs, self._states = block, runs, states
+
+    def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Part`; N is the number of sequences."""
+        kind, block = query.dtype, self._block
+        by_head = query.transpose(0, 1)  # (H, N, E)
+        looking = torch.bmm(by_head, block.key.to(kind)).transpose(0, 1).contiguous()  # (N, H, D)
+        constant = torch.bmm(by_head, block.key_bias.to(kind)).transpose(0, 1)  # (N, H, 1)
+        weights = query.new_empty(query.shape[:2], dtype=torch.promote_types(kind, torch.float32))
+        for asking, run in zip(first_tokens(self._runs), self._runs, strict=True):
+            states = self._states[run.tokens].unflatten(0, (run.count, run.length)).to(kind)
+            weight = torch.baddbmm(constant[asking.tokens], looking[asking.tokens], states.transpose(1, 2)).exp_()
+            torch.sum(weight, -1, dtype=weights.dtype, out=weights[asking.tokens])
+            torch.bmm(weight, states, out=looking[asking.tokens])  # weighted states, in the place of what looked
+        values = torch.bmm(looking.transpose(0, 1), block.value.to(kind).transpose(1, 2)).transpose(0, 1)  # (N, H, E)
+        return values + weights[..., None].to(kind) * block.value_bias.to(kind)[..., 0], weights
+
+
+class Known:
+    """Sums taken before, of the same queries in the same numbers; others are taken again."""
+
+    def __init__(self, values: Tensor, weights: Tensor, again: Callable[[], Part]) -> None:
+        self._values, self._weights, self._again = values, weights, again
+
+    def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Part`."""
+        if query.dtype != self._values.dtype:
+            return self._again().sums(query)
+        return self._values, self._weights
 
 
 class Grouped:

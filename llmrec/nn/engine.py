@@ -1,6 +1,8 @@
 """The scorer made fast for inference on a processor: the same scores as nn.scorer, which it is tested against.
 
-Attention is that of nn.attention; linear layers are packed once (nn.linear), those with the same input in one.
+Attention is that of nn.attention; linear layers are packed once (nn.linear), those with the same input in one. Of an
+item is kept all that no user changes: the states after the lower blocks, and what the next block makes of them alone,
+which are its queries and what they find among the item's own tokens.
 """
 
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llmrec.nn.attention import ByLength, Grouped, Own, Shared, by_run, first_tokens, softmax
+from llmrec.nn.attention import Absorbed, ByLength, Grouped, Known, Own, Part, Run, Shared, by_run, softmax
 from llmrec.nn.linear import Precision
 from llmrec.nn.packed import PackedBlock
 from llmrec.nn.prefix import PrefixScorer
@@ -45,6 +47,50 @@ class Prefixes:
         return Shared(grouped, [user.keys[depth] for user in self.users], [user.values[depth] for user in self.users])
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Tokens of items before the first block that sees a user: what they are, ask, and found among their own."""
+
+    rows: Tensor
+    """(N, 3 * D and what weights take), as items keep them."""
+    heads: int
+
+    @staticmethod
+    def of(states: Tensor, query: Tensor, values: Tensor, weights: Tensor) -> "Asking":
+        """Put states (N, D), queries and sums of values (N, H, E) and of weights (N, H), in float32, in one row."""
+        parts = [states, query.flatten(1), values.flatten(1), weights.view(states.dtype)]
+        return Asking(torch.cat(parts, 1), query.shape[1])
+
+    def _columns(self, place: int) -> Tensor:
+        weights = self.heads * torch.float32.itemsize // self.rows.dtype.itemsize
+        width = (self.rows.shape[1] - weights) // 3
+        return self.rows[:, place * width : (place + 1) * width if place < 3 else None]
+
+    @property
+    def states(self) -> Tensor:
+        """(N, D)."""
+        return self._columns(0)
+
+    @property
+    def query(self) -> Tensor:
+        """(N, H, E)."""
+        return self._by_head(1)
+
+    @property
+    def values(self) -> Tensor:
+        """(N, H, E)."""
+        return self._by_head(2)
+
+    @property
+    def weights(self) -> Tensor:
+        """(N, H), float32."""
+        return self._columns(3).contiguous().view(torch.float32)
+
+    def _by_head(self, place: int) -> Tensor:
+        flat = self._columns(place)
+        return flat.view(len(flat), self.heads, -1)
+
+
 class Engine:
     """Scores (user, candidate) pairs and gives user and item vectors, as `PrefixScorer` does, on the CPU."""
 
@@ -53,7 +99,7 @@ class Engine:
         self._scorer, self._precision = scorer, precision
         self.device, self.width = scorer.device, scorer.width
         self._blocks = [PackedBlock(block, shape.heads, shape.activation, precision) for block in scorer.backbone.stack]
-        self._cached = scorer.cached_layers
+        self._cached, self._heads = scorer.cached_layers, shape.heads
 
     def encode_users(self, users: Ragged) -> Prefixes:
         """Read B user texts once."""
@@ -70,17 +116,20 @@ class Engine:
         return Prefixes(prefixes, _mean_vectors(states, order))
 
     def encode_items(self, items: Ragged) -> ItemStates:
-        """Run S item texts through the lower blocks, which do not depend on the user."""
+        """Do all of S item texts that no user changes: the lower blocks, and what the next makes of its own tokens."""
         order, states = self._embed(items, ITEM_SIDE)
         states = self._own_blocks(states, order, self._blocks[: self._cached])
+        query, own = _ask_own(self._blocks[self._cached], states, order)
         back = torch.argsort(order.tokens(items.layout.starts))
-        return ItemStates(states.index_select(0, back), items.layout)
+        return ItemStates(Asking.of(states, query, *own.sums(query)).rows.index_select(0, back), items.layout)
 
     def item_vectors(self, items: ItemStates) -> Tensor:
         """Finish S items alone, for dense retrieval: (S, D) of unit length."""
         order = ByLength(items.layout.lengths)
-        states = items.states.index_select(0, order.tokens(items.layout.starts))
-        return _mean_vectors(self._own_blocks(states, order, self._blocks[self._cached :]), order)
+        asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts)), self._heads)
+        block, above = self._blocks[self._cached], self._blocks[self._cached + 1 :]
+        states = block.finish(asking.states, softmax(asking.query, [self._known(asking, order.runs)]))
+        return _mean_vectors(self._own_blocks(states, order, above), order)
 
     def pair_logits(self, users: Prefixes, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """Return one logit per pair, (P,); higher is better, not a probability.
@@ -92,23 +141,31 @@ class Engine:
             item: (P,) index into items.
         """
         order = ByLength(items.layout.lengths[item])
-        states = items.states.index_select(0, order.tokens(items.layout.starts[item]))
+        asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts[item])), self._heads)
         owner = user[order.order]
         grouped = Grouped(torch.repeat_interleave(owner, order.lengths), len(users.users))
+        states, query = asking.states, asking.query
+        own: Part = self._known(asking, order.runs)
         for depth, block in enumerate(self._blocks[self._cached : -1]):
-            query, key, value = block.query_key_value(states)
-            own = Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
+            if depth:
+                query, own = _ask_own(block, states, order)
             states = block.finish(states, softmax(query, [own, users.shared(grouped, depth)]))
         # Only the first token of each candidate is read, so the last block computes nothing else.
         block, depth = self._blocks[-1], len(self._blocks) - 1 - self._cached
         first = states.index_select(0, torch.cumsum(order.lengths, 0) - order.lengths)
-        key, value = block.key_value(states)
-        own = Own(first_tokens(order.runs), by_run(key, order.runs), by_run(value, order.runs))
         by_user = users.shared(Grouped(owner, len(users.users)), depth)
-        finished = block.finish(first, softmax(block.query(first), [own, by_user]))
+        attended = softmax(block.query(first), [Absorbed(block, order.runs, states), by_user])
+        finished = block.finish(first, attended)
         head = self._scorer.head
         logits = functional.linear(finished.float(), head.weight, head.bias)[:, 0]
         return torch.empty_like(logits).index_copy_(0, order.order, logits)
+
+    def _known(self, asking: "Asking", runs: Sequence[Run]) -> Known:
+        def again() -> Part:
+            key, value = self._blocks[self._cached].key_value(asking.states)
+            return Own(runs, by_run(key, runs), by_run(value, runs))
+
+        return Known(asking.values, asking.weights, again)
 
     def _embed(self, texts: Ragged, side: int) -> tuple[ByLength, Tensor]:
         order = ByLength(texts.lengths)
@@ -119,10 +176,15 @@ class Engine:
 
     def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence[PackedBlock]) -> Tensor:
         for block in blocks:
-            query, key, value = block.query_key_value(states)
-            own = Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
+            query, own = _ask_own(block, states, order)
             states = block.finish(states, softmax(query, [own]))
         return states
+
+
+def _ask_own(block: PackedBlock, states: Tensor, order: ByLength) -> tuple[Tensor, Part]:
+    """Return the queries (N, H, E) of all tokens, and the keys and values of each one's own sequence."""
+    query, key, value = block.query_key_value(states)
+    return query, Own(order.runs, by_run(key, order.runs), by_run(value, order.runs))
 
 
 def _mean_vectors(states: Tensor, order: ByLength) -> Tensor:

@@ -28,12 +28,13 @@ class Precision(str, Enum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     INT8 = "int8"
-    """Weights rounded per output, inputs per batch; states stay float32. Fast where there is AVX512-VNNI or AMX."""
+    """Weights rounded per output, inputs per batch. Fast where there is AVX512-VNNI or AMX."""
 
     @property
     def states(self) -> torch.dtype:
         """The number format of states between layers."""
-        return torch.bfloat16 if self is Precision.BFLOAT16 else torch.float32
+        floats = best_float() if self is Precision.INT8 else self
+        return torch.bfloat16 if floats is Precision.BFLOAT16 else torch.float32
 
 
 def best_float() -> Precision:
@@ -68,7 +69,7 @@ def _onednn(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
 
 
 def _int8(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
-    """Weights to -127..127 per output, inputs to 0..254 per call, sums in 32-bit integers."""
+    """Weights to -127..127 per output, inputs to 0..255 per call, sums in 32-bit integers."""
     scale = weight.abs().amax(1).clamp(min=1e-12) / 127
     rounded = (weight / scale[:, None]).round().to(torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(rounded, None)
@@ -80,10 +81,25 @@ def _int8(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
         low, high = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
         step = max(max(high, 0.0) - min(low, 0.0), 1e-12) / 254  # one code is left for rounding
         shift = round(-min(low, 0.0) / step)
-        codes = torch.add(x.new_tensor(shift + 0.5), x, alpha=1 / step).to(torch.uint8)  # cut off, so rounded
         multiplied: Tensor = run(
-            codes, step, shift, packed, scale, zero, bias, 1.0, 0, torch.float32, kind, [], variant
+            _codes(x, step, shift), step, shift, packed, scale, zero, bias, 1.0, 0, x.dtype, kind, [], variant
         )
         return multiplied
 
     return linear
+
+
+_TO_LOW_BITS = 1.5 * 2**23
+"""A float32 this large holds whole numbers only: adding it rounds to the nearest, which then stands in the low bits."""
+_NUMBERS_AT_ONCE = 1 << 16
+"""What is rounded at once stays in a processor's caches."""
+
+
+def _codes(x: Tensor, step: float, shift: int) -> Tensor:
+    """Round x / step + shift to 0..255, (N, K) bytes."""
+    codes = torch.empty(x.shape, dtype=torch.uint8)
+    rows = max(1, _NUMBERS_AT_ONCE // max(1, x.shape[1]))
+    offset = torch.tensor(_TO_LOW_BITS + shift, dtype=torch.float32)
+    for some, own in zip(x.split(rows), codes.split(rows), strict=True):
+        own.copy_(torch.add(offset, some.float(), alpha=1 / step).view(torch.int32))  # keeps the lowest byte
+    return codes

@@ -26,6 +26,11 @@ class PackedBlock:
         self._output = pack(block.output.weight, block.output.bias, precision)
         self._up = pack(block.up.weight, block.up.bias, precision, activation)
         self._down = pack(block.down.weight, block.down.bias, precision)
+        by_head = [block.key.weight, block.value.weight, block.key.bias[:, None], block.value.bias[:, None]]
+        self.key, self.value, self.key_bias, self.value_bias = (
+            flat.unflatten(0, (heads, -1)).to(precision.states) for flat in by_head
+        )
+        """Weights (H, E, D) and biases (H, E, 1) of keys and values, not packed: for attention to few tokens."""
 
     def query(self, states: Tensor) -> Tensor:
         """(N, D) -> (N, H, E)."""

@@ -20,7 +20,7 @@ class StateCache:
 
     def __init__(self, scorer: PairScorer, tokens: Tokens, catalogue: Catalogue) -> None:
         self._scorer, self._tokens, self._catalogue = scorer, tokens, catalogue
-        self._most_tokens = _BYTES // (4 * scorer.width)
+        self._bytes_of_token = 4 * scorer.width  # until the first is seen
         self._starts = np.full(len(catalogue), -1, np.int64)
         """Where each item's states begin among the kept ones; -1 for those not kept."""
         self._lengths = np.zeros(len(catalogue), np.int64)
@@ -32,7 +32,8 @@ class StateCache:
     def states(self, items: Items) -> ItemStates:
         """Return the lower states of distinct ``items``, in their order."""
         new = items[self._starts[items] < 0]
-        if self._used + len(new) * self._tokens.limits.max_item_tokens > self._most_tokens:
+        tokens = self._used + len(new) * self._tokens.limits.max_item_tokens
+        if tokens * self._bytes_of_token > _BYTES:
             self._starts[:], self._used = -1, 0
             new = items
         for start in range(0, len(new), _ITEMS_AT_ONCE):
@@ -48,6 +49,7 @@ class StateCache:
         states = self._scorer.encode_items(Ragged.of(sequences, self._scorer.device)).states
         lengths = np.array([len(own) for own in sequences])
         self._starts[items], self._lengths[items] = self._used + np.cumsum(lengths) - lengths, lengths
+        self._bytes_of_token = states.shape[1] * states.itemsize
         room = self._room(self._used + len(states), states)
         room[self._used : self._used + len(states)] = states
         self._used += len(states)

@@ -47,7 +47,7 @@ def expected(items: list[int]) -> torch.Tensor:
 def test_states_are_those_of_the_scorer_in_the_order_asked_for_however_little_is_kept(
     cache: StateCache, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    cache._most_tokens = room
+    monkeypatch.setattr(state_cache, "_BYTES", room)
     monkeypatch.setattr(state_cache, "_ITEMS_AT_ONCE", 2)
     with torch.no_grad():
         for items in ([3, 1, 2], [0, 3], [5, 4, 2, 0, 1]):
