@@ -4,10 +4,11 @@
     .venv/bin/python -m bench.quality --data FOLDER --work FOLDER [--json FILE]
 
 Both start from the same encoder and take the same steps: same seed, examples, negatives, losses, batch size. Joint and
-prefix (at the shipped k) have each the learning rate that is best on validation rows (of RATES, with the first seed),
-then all SEEDS. Each test row is a list of 50: the target and the items nearest to the history by co-visitation and by
-the frozen encoder. NDCG@10 of the target's place, ties counted against it; differences are of the same rows, averaged
-over seeds before they are resampled. bfloat16 and int8 are the weights of the shipped k, computed with fewer bits.
+prefix (at the shipped k) have each the learning rate that is best on validation rows (of its RATES, with the first
+seed), then all SEEDS. Each test row is a list of 50: the target and the items nearest to the history by co-visitation
+and by the frozen encoder. NDCG@10 of the target's place, ties counted against it; differences are of the same rows,
+averaged over seeds before they are resampled. All are computed in the best floats of the processor; of the shipped k
+float32 and int8 are judged too, on the same weights.
 
 FOLDER of the data holds items (item_id, title), events (user_id, item_id, position, period), valid and test (user_id,
 history, target) as Parquet. A run that is finished is kept in the work folder, so the command can be stopped and
@@ -20,7 +21,7 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -41,9 +42,8 @@ from llmrec.domain.users import User
 from llmrec.nn.catalogue import RELATIONS, Catalogue, write_catalogue
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.inference import for_inference
-from llmrec.nn.linear import Precision
+from llmrec.nn.linear import Precision, best_float
 from llmrec.nn.pairs import score_pairs
-from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import Scorer
@@ -53,9 +53,9 @@ from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.training import TrainingPlan, fine_tune
 
 SEEDS = (1, 2, 3)
-RATES = (3e-5, 1e-4, 1e-5, 3e-4)
 SHIPPED = Train().cached_layers
-TUNED = ("joint", f"prefix-{SHIPPED}")
+TUNED = PREFIX, JOINT = f"prefix-{SHIPPED}", "joint"
+RATES = {PREFIX: (1e-5, 3e-5, 1e-4), JOINT: (3e-5, 1e-4, 3e-4)}
 SYSTEMS = (*TUNED, *(f"prefix-{k}" for k in (0, 2, 4) if k != SHIPPED))
 EXAMPLES, VALIDATION_ROWS, TEST_ROWS, CANDIDATES = 2400, 400, 600, 50
 LIMITS = TextLimits(history_items=5, history_tokens=16, max_user_tokens=86, max_item_tokens=26)
@@ -109,16 +109,17 @@ def main() -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     open_benchmark(args.data, args.work)
     with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
-        run = partial(_run, args.data, args.work)
-        tried = [Trial(system, rate, SEEDS[0]) for system in TUNED for rate in RATES]
-        found = dict(zip(tried, pool.map(run, tried), strict=True))
-        best = {s: max((t for t in tried if t.system == s), key=lambda t: found[t]["valid"]).rate for s in TUNED}
-        chosen = [Trial(system, best.get(system, best[TUNED[1]]), seed) for seed in SEEDS for system in SYSTEMS]
-        results = dict(zip(chosen, pool.map(partial(_judge, args.data, args.work), chosen), strict=True))
+        tried = [Trial(system, rate, SEEDS[0]) for system in TUNED for rate in RATES[system]]
+        found = dict(zip(tried, pool.map(partial(_validate, args.data, args.work), tried), strict=True))
+        best = {s: max((t for t in tried if t.system == s), key=lambda t: found[t]).rate for s in TUNED}
+        chosen = [Trial(system, best.get(system, best[PREFIX]), seed) for seed in SEEDS for system in SYSTEMS]
+        results = dict(zip(chosen, pool.map(partial(_test, args.data, args.work), chosen), strict=True))
     table = _compare(results)
     show(f"{TEST_ROWS} rows of {CANDIDATES}, {len(SEEDS)} seeds, {EXAMPLES} examples each", table)
-    trials = {trial.name: facts for trial, facts in found.items()}
-    save(args.json, {"table": table, "trials": trials, "best_rate": best})
+    save(
+        args.json,
+        {"table": table, "validation": {trial.name: ndcg for trial, ndcg in found.items()}, "best_rate": best},
+    )
     return 0
 
 
@@ -129,7 +130,7 @@ def _compare(results: dict[Trial, dict[str, list[float]]]) -> list[dict[str, obj
         for precision, values in judged.items():
             by_row.setdefault(f"{trial.system} {precision}", []).append(values)
     means = {name: np.mean(values, axis=0) for name, values in by_row.items()}
-    reference = means["joint float32"]
+    reference = means[f"{JOINT} {best_float().value}"]
     table = []
     for name, values in means.items():
         ndcg, low, high = bootstrap_interval(values, 1000, seed=0)
@@ -142,43 +143,53 @@ def _compare(results: dict[Trial, dict[str, list[float]]]) -> list[dict[str, obj
     return table
 
 
-def _run(data: Path, work: Path, trial: Trial) -> dict[str, float]:
-    """Train once, unless that was done before; return what it came to on validation rows."""
-    facts = work / f"{trial.name}.json"
-    if not facts.is_file():
-        torch.set_num_threads(1)
+def _train(data: Path, work: Path, trial: Trial) -> Scorer:
+    """Train once, unless that was done before."""
+    weights, scorer = work / f"{trial.name}.pt", _untrained(trial)
+    if not weights.is_file():
         bench = open_benchmark(data, work)
-        scorer = _untrained(trial)
         plan = TrainingPlan(
             seed=trial.seed, frozen_layers=0, max_examples=EXAMPLES, positives=1, negatives=4, batch_examples=16,
             learning_rate=trial.rate, max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
         )  # fmt: skip
         keep_last: Callable[[], float] = itertools.count().__next__  # every system takes all steps
         begun = time.process_time()
-        outcome = fine_tune(scorer, bench.tokens, bench.catalogue, bench.learners, plan, keep_last, lambda _: None)
-        torch.save(scorer.state_dict(), work / f"{trial.name}.pt")
-        seconds = time.process_time() - begun
-        valid = float(np.mean(_ndcg(scorer, None, bench, bench.valid)))
-        facts.write_text(json.dumps({"valid": valid, "loss": outcome.losses[-1], "cpu_seconds": seconds}))
-        print(f"{trial.name}: validation NDCG@10 {valid:.4f} after {seconds:.0f} s of CPU", file=sys.stderr, flush=True)
-    found: dict[str, float] = json.loads(facts.read_text())
-    return found
+        fine_tune(scorer, bench.tokens, bench.catalogue, bench.learners, plan, keep_last, lambda _: None)
+        torch.save(scorer.state_dict(), weights)
+        _say(trial, f"trained for {time.process_time() - begun:.0f} s of CPU")
+    scorer.load_state_dict(torch.load(weights, weights_only=True))
+    return scorer
 
 
-def _judge(data: Path, work: Path, trial: Trial) -> dict[str, list[float]]:
+def _validate(data: Path, work: Path, trial: Trial) -> float:
+    """NDCG@10 on the validation rows."""
+    [values] = _judge(data, work, trial, "valid", [None]).values()
+    return float(np.mean(values))
+
+
+def _test(data: Path, work: Path, trial: Trial) -> dict[str, list[float]]:
     """NDCG@10 of every test row, by precision."""
-    _run(data, work, trial)
-    judged = work / f"{trial.name}-test.json"
+    return _judge(data, work, trial, "test", list(Precision) if trial.system == PREFIX else [None])
+
+
+def _judge(
+    data: Path, work: Path, trial: Trial, part: str, precisions: Sequence[Precision | None]
+) -> dict[str, list[float]]:
+    """NDCG@10 of every row of a part by precision, from the work folder if it was judged before."""
+    judged = work / f"{trial.name}-{part}.json"
     if not judged.is_file():
         torch.set_num_threads(1)
-        bench, scorer = open_benchmark(data, work), _untrained(trial)
-        scorer.load_state_dict(torch.load(work / f"{trial.name}.pt", weights_only=True))
-        shipped = isinstance(scorer, PrefixScorer) and scorer.cached_layers == SHIPPED
-        precisions = list(Precision) if shipped else [Precision.FLOAT32]
-        judged.write_text(json.dumps({p.value: _ndcg(scorer, p, bench, bench.test) for p in precisions}))
-        print(f"{trial.name}: judged", file=sys.stderr, flush=True)
+        scorer, bench = _train(data, work, trial), open_benchmark(data, work)
+        rows = {"valid": bench.valid, "test": bench.test}[part]
+        values = {(p or best_float()).value: _ndcg(scorer, p, bench, rows) for p in precisions}
+        judged.write_text(json.dumps(values))
+        _say(trial, ", ".join(f"{part} NDCG@10 {np.mean(own):.4f} in {p}" for p, own in values.items()))
     found: dict[str, list[float]] = json.loads(judged.read_text())
     return found
+
+
+def _say(trial: Trial, what: str) -> None:
+    print(f"{trial.name}: {what}", file=sys.stderr, flush=True)
 
 
 def _untrained(trial: Trial) -> Scorer:
