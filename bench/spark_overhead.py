@@ -3,12 +3,12 @@
     make demo bench-env
     source .venv/java.env && .venv-bench/bin/python -m bench.spark_overhead [--quick] [--json FILE]
 
-The users, the tables and the model are the demo's. Spark's time counts everything: transport both ways, the lists
-written to nowhere and, in the first figure, the start of the Python workers and the loading of the model, which a
-night does once, however many users there are. The second figure is of the same stage once the workers are there. The
-bare processes are timed from the moment both have the model and the users in memory. The last system is the idiom
-everyone starts from: predict_batch_udf round CrossEncoder.predict, one row per pair, on fewer pairs; its time is per
-pair, start not counted.
+The tables and the model are the demo's; its users are there several times over, so that the stage has the length of a
+small night. Spark's time counts everything: transport both ways, the lists written to nowhere, the start of the Python
+workers and the loading of the model. What of it is start, two stages of a few users tell, with new workers and with
+those of the stage before. The bare processes are timed from the moment both have the model and the users in memory.
+The last system is the idiom everyone starts from: predict_batch_udf round CrossEncoder.predict, one row per pair, on
+fewer pairs; its time is per pair, start not counted.
 """
 
 import multiprocessing
@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType
 
 from bench.output import arguments, save, show
@@ -43,7 +44,10 @@ from llmrec.spark.vector_cache import ensure_vectors
 from llmrec.spark.workers import NightParts, recommend, worker_recommender
 
 ROUNDS, PROCESSES, PAIRS = 5, 2, 400
-NEW, SAME, BARE = "Spark, workers start", "Spark, workers there", "two bare processes"
+COPIES, FEW = 6, 16
+"""Of each user in the stage; users of the stages that tell what starting costs."""
+SPARK, BARE = "Spark, all counted", "two bare processes"
+NEW, SAME = "few users, workers start", "few users, workers there"
 
 
 def main() -> int:
@@ -52,31 +56,39 @@ def main() -> int:
     config = load_config(Path("conf/demo.yaml"), [])
     spark = start_session("bench", config.spark)
     with tempfile.TemporaryDirectory() as folder:
-        users, parts = _night(spark, config, Path(folder))
+        people, parts = _night(spark, config, Path(folder))
+        some = to_users(people.limit(50).toPandas())
+        read = [len(one.proposals.agreed(parts.sizes.pair_scored)) for one in worker_recommender(parts).score(some)]
+        pairs = float(np.mean(read))
+        users = _several(people, 1 if args.quick else COPIES).persist()
         rows = users.toPandas()
-        pairs = sum(len(one.proposals.items) for one in worker_recommender(parts).score(to_users(rows[:50]))) / 50
         halves = [rows.iloc[start::PROCESSES] for start in range(PROCESSES)]
         with _Bare(parts, halves, config.score.top_n) as bare:
             stage = partial(_score, in_tasks(users, config.score.partitions), parts, config.score.top_n)
-            systems = {NEW: partial(stage, new_workers=True), SAME: partial(stage, new_workers=False), BARE: bare.run}
+            systems = {SPARK: partial(stage, new_workers=True), BARE: bare.run}
             seconds = interleaved(systems, 1 if args.quick else ROUNDS)
+        stage = partial(_score, in_tasks(people.limit(FEW), PROCESSES), parts, config.score.top_n)
+        few = interleaved({NEW: partial(stage, new_workers=True), SAME: partial(stage, new_workers=False)}, ROUNDS)
         idiom = _idiom_pairs_per_s(spark)
-    scored = len(rows) * pairs
-    rates = {name: scored / float(np.median(seconds[name])) for name in seconds} | {"predict_batch_udf": idiom}
-    start = float(np.median(np.subtract(seconds[NEW], seconds[SAME])))
-    overhead, transport = (ratio(seconds, name, BARE) - 1 for name in (NEW, SAME))
-    show(
-        f"{len(rows)} users, about {pairs:.0f} candidates each",
-        [
-            {"system": name, "s": float(np.median(seconds[name])) if name in seconds else "", "pairs/s": rate}
-            for name, rate in rates.items()
-        ],
-    )
-    print(f"workers start in {start:.1f} s; over the bare processes {overhead:+.1%} with it, {transport:+.1%} without")
-    save(args.json, {"users": len(rows), "candidates": pairs, "overhead": overhead, "overhead_after_start": transport,
-                     "start_s": start, "pairs_per_s": rates,
-                     "ratio_to_predict_batch_udf": rates[NEW] / idiom})  # fmt: skip
+    rates = {name: len(rows) * pairs / float(np.median(seconds[name])) for name in seconds}
+    start = float(np.median(np.subtract(few[NEW], few[SAME])))
+    overhead = ratio(seconds, SPARK, BARE) - 1
+    table: list[dict[str, object]] = [
+        {"system": name, "s": float(np.median(seconds[name])), "pairs/s": rate} for name, rate in rates.items()
+    ]
+    idiom_row = {"system": "predict_batch_udf round CrossEncoder", "s": "", "pairs/s": idiom}
+    show(f"{len(rows)} users, of each about {pairs:.0f} candidates read by BERT", [*table, idiom_row])
+    print(f"over the bare processes {overhead:+.1%}; of it the workers' start {start:.1f} s")
+    save(args.json, {"users": len(rows), "candidates": pairs, "overhead": overhead, "start_s": start,
+                     "pairs_per_s": rates, "predict_batch_udf_pairs_per_s": idiom,
+                     "ratio_to_predict_batch_udf": rates[SPARK] / idiom})  # fmt: skip
     return 0
+
+
+def _several(users: DataFrame, copies: int) -> DataFrame:
+    """Give each user ``copies`` times, under names of their own."""
+    numbered = users.crossJoin(users.sparkSession.range(copies).withColumnRenamed("id", "copy"))
+    return numbered.withColumn(C.USER, F.concat_ws("-", C.USER, "copy")).drop("copy")
 
 
 def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, NightParts]:

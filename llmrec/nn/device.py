@@ -1,5 +1,8 @@
-"""Where the model runs, and with how many threads."""
+"""Where the model runs, with how many threads, and how numbers get there."""
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 
 
@@ -23,3 +26,11 @@ def has_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device) -> torch.autocast:
     """Multiply in bfloat16 inside this context, where the device has it; weights, norms and sums keep float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def send(array: npt.NDArray[Any], device: torch.device | None) -> torch.Tensor:
+    """Copy ``array`` to ``device``; a GPU fetches it from pinned memory while the processor goes on."""
+    tensor = torch.from_numpy(array)
+    if device is None or device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

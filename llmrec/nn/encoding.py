@@ -20,8 +20,11 @@ def encode_texts(scorer: PairScorer, tokens: Tokens, texts: list[str]) -> tuple[
     by_length = np.argsort([-len(p) for p in pieces], kind="stable")
     sizes = np.cumsum([len(pieces[place]) + 2 for place in by_length])
     cuts = np.flatnonzero(np.diff(sizes // _TOKENS_AT_ONCE[scorer.device.type])) + 1
-    for batch in np.split(by_length, cuts):
-        if len(batch):
-            items = Ragged.of([tokens.item_sequence(pieces[place]) for place in batch], scorer.device)
-            vectors[batch] = scorer.item_vectors(scorer.encode_items(items)).float().cpu().numpy()
+    before = np.zeros(0, np.int64), torch.zeros(0, scorer.width)
+    for batch in filter(len, np.split(by_length, cuts)):
+        items = Ragged.of([tokens.item_sequence(pieces[place]) for place in batch], scorer.device)
+        now = batch, scorer.item_vectors(scorer.encode_items(items)).float()
+        vectors[before[0]] = before[1].cpu().numpy()  # one batch late, so that a GPU has the next one to work on
+        before = now
+    vectors[before[0]] = before[1].cpu().numpy()
     return pieces, vectors

@@ -28,7 +28,7 @@ class Precision(str, Enum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     INT8 = "int8"
-    """Weights rounded per output, inputs per batch. Fast where there is AVX512-VNNI or AMX."""
+    """Weights rounded per output, inputs per token. Fast where there is AVX512-VNNI or AMX."""
 
     @property
     def states(self) -> torch.dtype:
@@ -42,7 +42,9 @@ def best_float() -> Precision:
     return Precision.BFLOAT16 if has_bfloat16(torch.device("cpu")) else Precision.FLOAT32
 
 
-def pack(weight: Tensor, bias: Tensor, precision: Precision, activation: str | None = None) -> Linear:
+def pack(
+    weight: Tensor, bias: Tensor, precision: Precision, activation: str | None = None, *, activated: bool = False
+) -> Linear:
     """Return x -> activation(x @ weight.T + bias).
 
     Args:
@@ -50,9 +52,10 @@ def pack(weight: Tensor, bias: Tensor, precision: Precision, activation: str | N
         bias: (M,), float32.
         precision: what is multiplied; x comes in ``precision.states``.
         activation: a name of backbone.ACTIVATIONS, or None.
+        activated: whether x comes from one of these, so that nothing of it is far below zero.
     """
     if precision is Precision.INT8:
-        return _int8(weight, bias, activation)
+        return _int8(weight, bias, activation, _ZERO_OF_ACTIVATED if activated else 128)
     weight, bias = weight.to(precision.states), bias.to(precision.states)
     if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return _onednn(weight, bias, activation)
@@ -68,38 +71,42 @@ def _onednn(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
     return lambda x: run(x, packed, bias, kind, [], variant)
 
 
-def _int8(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
-    """Weights to -127..127 per output, inputs to 0..255 per call, sums in 32-bit integers."""
-    scale = weight.abs().amax(1).clamp(min=1e-12) / 127
-    rounded = (weight / scale[:, None]).round().to(torch.int8)
-    packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-    zero = torch.zeros(len(scale), dtype=torch.int64)
-    kind, variant = _FUSED[activation] if activation else ("none", "")
-    run = torch.ops.onednn.qlinear_pointwise
-
-    def linear(x: Tensor) -> Tensor:
-        low, high = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 0.0)
-        step = max(max(high, 0.0) - min(low, 0.0), 1e-12) / 254  # one code is left for rounding
-        shift = round(-min(low, 0.0) / step)
-        multiplied: Tensor = run(
-            _codes(x, step, shift), step, shift, packed, scale, zero, bias, 1.0, 0, x.dtype, kind, [], variant
-        )
-        return multiplied
-
-    return linear
-
-
 _TO_LOW_BITS = 1.5 * 2**23
 """A float32 this large holds whole numbers only: adding it rounds to the nearest, which then stands in the low bits."""
 _NUMBERS_AT_ONCE = 1 << 16
 """What is rounded at once stays in a processor's caches."""
+_ZERO_OF_ACTIVATED = 20
+"""The code of zero where values reach from -0.17 (the least of GELU) upwards."""
 
 
-def _codes(x: Tensor, step: float, shift: int) -> Tensor:
-    """Round x / step + shift to 0..255, (N, K) bytes."""
-    codes = torch.empty(x.shape, dtype=torch.uint8)
+def _int8(weight: Tensor, bias: Tensor, activation: str | None, zero: int) -> Linear:
+    """Weights to -127..127 per output, inputs to 0..255 per row, sums in 32-bit integers.
+
+    A row's step is its own, so that a result does not depend on what else is in the batch.
+    """
+    scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+    rounded = (weight / scale[:, None]).round().to(torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    act = ACTIVATIONS[activation] if activation else None
+    run = torch.ops.onednn.qlinear_pointwise
+
+    def linear(x: Tensor) -> Tensor:
+        codes, steps = _codes(x, zero)
+        multiplied = run(codes, 1.0, zero, packed, scale, zeros, None, 1.0, 0, x.dtype, "none", [], "")
+        summed = torch.addcmul(bias.to(x.dtype), multiplied, steps)
+        return act(summed) if act else summed
+
+    return linear
+
+
+def _codes(x: Tensor, zero: int) -> tuple[Tensor, Tensor]:
+    """Round x / step + zero to bytes, (N, K), with a step for each row, (N, 1)."""
+    codes, steps = torch.empty(x.shape, dtype=torch.uint8), x.new_empty(len(x), 1)
     rows = max(1, _NUMBERS_AT_ONCE // max(1, x.shape[1]))
-    offset = torch.tensor(_TO_LOW_BITS + shift, dtype=torch.float32)
-    for some, own in zip(x.split(rows), codes.split(rows), strict=True):
-        own.copy_(torch.add(offset, some.float(), alpha=1 / step).view(torch.int32))  # keeps the lowest byte
-    return codes
+    for some, own, step in zip(x.split(rows), codes.split(rows), steps.split(rows), strict=True):
+        values = some.float()
+        least = torch.maximum(values.amax(1, keepdim=True) / (255 - zero), values.amin(1, keepdim=True) / -zero)
+        step.copy_(least.clamp_(min=1e-12).mul_(1.01))  # rounded to x's kind, it is still large enough
+        own.copy_(values.div_(step).add_(_TO_LOW_BITS + zero).view(torch.int32))  # keeps the lowest byte
+    return codes, steps

@@ -25,7 +25,7 @@ class PackedBlock:
         self._all = pack(torch.cat(weights), torch.cat(biases), precision)
         self._output = pack(block.output.weight, block.output.bias, precision)
         self._up = pack(block.up.weight, block.up.bias, precision, activation)
-        self._down = pack(block.down.weight, block.down.bias, precision)
+        self._down = pack(block.down.weight, block.down.bias, precision, activated=True)
         by_head = [block.key.weight, block.value.weight, block.key.bias[:, None], block.value.bias[:, None]]
         self.key, self.value, self.key_bias, self.value_bias = (
             flat.unflatten(0, (heads, -1)).to(precision.states) for flat in by_head

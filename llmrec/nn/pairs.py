@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from llmrec.nn.device import send
 from llmrec.nn.scorer import ItemStates, PairScorer, ReadUsers
 
 Places = npt.NDArray[np.int64]
@@ -32,7 +33,7 @@ def score_pairs(
     device = scorer.device
     logits = torch.zeros(len(item), device=device)  # stays there until all is scored, so that no part waits for a copy
     tokens = items.layout.lengths.cpu().numpy()[item]
-    on_device = torch.from_numpy(user).to(device), torch.from_numpy(item).to(device)
+    on_device = send(user, device), send(item, device)
     for part in _cut(tokens, _TOKENS_AT_ONCE[device.type]):
         _score_part(scorer, users, items, user, on_device, part, logits)
     return logits.cpu().numpy()

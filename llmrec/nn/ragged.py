@@ -8,6 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from llmrec.nn.device import send
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -24,7 +26,7 @@ class Ragged:
         """Lay ``sequences`` end to end on ``device``."""
         ids = np.concatenate(sequences) if sequences else np.zeros(0, np.int32)
         lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
-        return Ragged(torch.from_numpy(ids.astype(np.int64)).to(device), torch.from_numpy(lengths).to(device))
+        return Ragged(send(ids.astype(np.int64), device), send(lengths, device))
 
     @cached_property
     def layout(self) -> "Layout":
