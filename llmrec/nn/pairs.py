@@ -13,7 +13,7 @@ from llmrec.nn.scorer import ItemStates, PairScorer, ReadUsers
 
 Places = npt.NDArray[np.int64]
 
-_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 262_144}
+_TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 262_144}
 """Candidate tokens per pass; on a CPU a pass should stay near the caches."""
 
 
