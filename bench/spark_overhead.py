@@ -44,7 +44,7 @@ from llmrec.spark.vector_cache import ensure_vectors
 from llmrec.spark.workers import NightParts, recommend, worker_recommender
 
 ROUNDS, PROCESSES, PAIRS = 5, 2, 400
-COPIES, FEW = 6, 16
+COPIES, FEW = 5, 16
 """Of each user in the stage; users of the stages that tell what starting costs."""
 SPARK, BARE = "Spark, all counted", "two bare processes"
 NEW, SAME = "few users, workers start", "few users, workers there"
@@ -62,13 +62,13 @@ def main() -> int:
         pairs = float(np.mean(read))
         users = _several(people, 1 if args.quick else COPIES).persist()
         rows = users.toPandas()
+        stage = partial(_score, in_tasks(people.limit(FEW), PROCESSES), parts, config.score.top_n)
+        few = interleaved({NEW: partial(stage, new_workers=True), SAME: partial(stage, new_workers=False)}, ROUNDS)
         halves = [rows.iloc[start::PROCESSES] for start in range(PROCESSES)]
         with _Bare(parts, halves, config.score.top_n) as bare:
             stage = partial(_score, in_tasks(users, config.score.partitions), parts, config.score.top_n)
             systems = {SPARK: partial(stage, new_workers=True), BARE: bare.run}
-            seconds = interleaved(systems, 1 if args.quick else ROUNDS)
-        stage = partial(_score, in_tasks(people.limit(FEW), PROCESSES), parts, config.score.top_n)
-        few = interleaved({NEW: partial(stage, new_workers=True), SAME: partial(stage, new_workers=False)}, ROUNDS)
+            seconds = interleaved(systems, 1 if args.quick else ROUNDS, warm_up=False)
         idiom = _idiom_pairs_per_s(spark)
     rates = {name: len(rows) * pairs / float(np.median(seconds[name])) for name in seconds}
     start = float(np.median(np.subtract(few[NEW], few[SAME])))

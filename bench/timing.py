@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 Seconds = dict[str, list[float]]
 
 
-def interleaved(systems: Mapping[str, Callable[[], object]], rounds: int) -> Seconds:
+def interleaved(systems: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: bool = True) -> Seconds:
     """Run every system once to warm up, then ``rounds`` times in turns; return the seconds of each run."""
-    for run in systems.values():
+    for run in systems.values() if warm_up else ():
         run()
     seconds: Seconds = {name: [] for name in systems}
     for _ in range(rounds):

@@ -1,0 +1,264 @@
+"""What the lists are worth: the next item of each test row, ranked by the job's own parts, beside ablations.
+
+    make demo/data
+    source .venv/java.env && .venv/bin/python -m bench.next_item --data FOLDER [--seed S] [--json FILE]
+
+FOLDER holds items (item_id, title, text, brand, category), events (user_id, item_id, position, period: train or
+valid), valid and test (row_id, user_id, history oldest first, target) as Parquet. A row is a user with that history.
+The encoder learns from the events of the training period; the ranker from the valid rows, with what is counted in the
+training period; the test rows are ranked with what is counted in both periods, and used for nothing else. All items
+may be recommended, those of the history too. Of each row the target's place counts; an item is new if it has no event.
+
+"without" a part is a ranker of its own that never saw the part's features, nor the candidates that only this part
+brought. "frozen" is all but the pair scorer, with the encoder as it was before fine-tuning; its minutes are not among
+those of the job.
+"""
+
+import os
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta, timezone
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from bench.output import arguments, save, show
+from bench.texts import ENCODER, require_demo_data
+from llmrec import columns as C
+from llmrec.config import Config, load_config
+from llmrec.nn.artifact import finish_model, save_encoder
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.device import pick_device, use_threads
+from llmrec.nn.judging import LLMREC
+from llmrec.nn.pretrained import load_backbone, load_tokens
+from llmrec.nn.scorers import make_scorer
+from llmrec.nn.tokens import TextLimits
+from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
+from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
+from llmrec.pipelines.training import train_fusion, train_scorer
+from llmrec.progress import training_bar
+from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.session import start_session
+from llmrec.spark.shipping import Shipped, ship_folder
+from llmrec.spark.splits import first_moment
+from llmrec.spark.users import add_targets, in_tasks
+from llmrec.spark.vector_cache import ensure_vectors
+from llmrec.spark.workers import judge
+
+FROZEN = "frozen"
+KS = (1, 3, 5, 10, 20)
+LEARN, COUNT = date(2001, 1, 1), date(2002, 1, 1)
+"""Ends of the training period and of all that is known before the test period."""
+STARTS = {"train": date(2000, 1, 1), "valid": LEARN, "history": COUNT, "target": date(2003, 1, 1)}
+"""The data has an order and no times: a position is a second after its period's first moment."""
+RUN_DATE = date(2004, 1, 1)
+SETTINGS = (
+    f"encoder.path={ENCODER}", "rules.repeat_after_days=0",
+    "candidates.popularity_days=10000", f"evaluate.k=[{','.join(map(str, KS))}]",
+    "texts.max_item_tokens=32", "texts.history_tokens=20",
+    "train.positives=1", "train.negatives=7", "train.max_epochs=2", "train.validations=2",
+    "train.max_validation_users=400",
+)  # fmt: skip
+"""One item is taken next, repeats count, and times are unknown; the rest was chosen on valid rows."""
+SPARK = {
+    "spark.master": "local[2]", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2", "spark.ui.showConsoleProgress": "false",
+}  # fmt: skip
+
+
+def main() -> int:
+    """Train, judge, print, save."""
+    parser = arguments(__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the benchmark's Parquet files")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--budget-minutes", type=float, default=60, metavar="M", help="half of them for fine-tuning")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="a setting of the job")
+    parser.add_argument("--on-valid", action="store_true", help="judge by half of the valid users, learn from the rest")
+    args = parser.parse_args()
+    require_demo_data()
+    own = (f"train.seed={args.seed}", f"train.max_minutes={args.budget_minutes / 2}")
+    config = load_config(None, [*SETTINGS, *own, *args.set])
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Benchmark(start_session("bench", SPARK), args.data, config, Path(folder))
+        if args.on_valid:
+            (valid, test), until = (bench.rows("valid", half) for half in (0, 1)), LEARN
+        else:
+            (valid, test), until = (bench.rows(part) for part in ("valid", "test")), COUNT
+        bench.fine_tune(valid)
+        tuned = bench.rank("model", valid, test, until, config)
+        minutes = (time.monotonic() - begun) / 60
+        unread = config.candidates.model_copy(update={"pair_scored": 0})
+        without_pairs = config.model_copy(update={"candidates": unread})
+        frozen = bench.rank("base", valid, test, until, without_pairs)
+    metrics = [*tuned, *(replace(row, system=FROZEN) for row in frozen if row.system == LLMREC)]
+    _report(metrics, minutes, args.json)
+    return 0
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The files as the job's tables, and the job's steps on them."""
+
+    spark: SparkSession
+    data: Path
+    config: Config
+    work: Path
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of the encoders in the work folder, by folder."""
+
+    @cached_property
+    def night(self) -> Night:
+        """All that is known before the test period."""
+        raw = pd.read_parquet(self.data / "events.parquet")
+        return self._open([(row.user_id, row.item_id, row.period, row.position) for row in raw.itertuples()])
+
+    @cached_property
+    def learners(self) -> DataFrame:
+        """The users of the training period, one row each."""
+        longest = self.config.candidates.covisitation_events
+        return user_rows(self.night, self._events(LEARN), self.config, liked=longest, until=LEARN).persist()
+
+    def rows(self, part: str, half: int | None = None) -> DataFrame:
+        """Return the rows of valid or test as users with targets; of one half of the users, if ``half`` is 0 or 1."""
+        raw = pd.read_parquet(self.data / f"{part}.parquet")
+        if half is not None:
+            raw = raw[raw["user_id"].map(lambda name: zlib.crc32(name.encode()) % 2) == half]
+        taken = [
+            (row.row_id, item, "history", place) for row in raw.itertuples() for place, item in enumerate(row.history)
+        ]
+        wanted = [(row.row_id, row.target, "target", 0) for row in raw.itertuples()]
+        names = self.spark.createDataFrame([(name, "") for name in raw["row_id"]], "user_id string, text string")
+        night, known = replace(self._open(taken + wanted), users=names), _before(STARTS["target"])
+        history = self.config.texts.history_items
+        users = user_rows(night, night.events.filter(known), self.config, liked=history, until=STARTS["target"])
+        found = add_targets(users, night.events.filter(~known)).persist()
+        if found.count() < len(raw):
+            print(f"{part}: {len(raw) - found.count()} of {len(raw)} rows have a target that is no item; left out")
+        return found
+
+    def fine_tune(self, judges: DataFrame) -> None:
+        """Train the encoder on the events of the training period; ``judges`` decide when to stop."""
+        train, texts = self.config.train, self.config.texts
+        limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
+        tokens = load_tokens(self.config.encoder.path, limits)
+        torch.manual_seed(train.seed)  # the head's first weights
+        scorer = make_scorer(train.scorer, load_backbone(self.config.encoder.path), train.cached_layers)
+        self.versions["base"] = save_encoder(self.work / "base", scorer, tokens)
+        catalogue, _ = self._catalogue("base", LEARN)
+        use_threads(os.cpu_count() or 1)
+        scorer.to(pick_device())
+        with training_bar() as report:
+            train_scorer(scorer, tokens, catalogue, self.learners, judges, self.config, report)
+        self.versions["model"] = save_encoder(self.work / "model", scorer.cpu(), tokens)
+
+    def rank(self, model: str, valid: DataFrame, test: DataFrame, until: date, config: Config) -> list[Metric]:
+        """Fit the ranker on ``valid`` and judge it by ``test`` and what is known ``until`` then.
+
+        ``model`` is a folder that lacks only the ranker.
+        """
+        _, learned = self._catalogue(model, LEARN)
+        shipped = self._ship(model)
+        rankers = train_fusion(valid, night_parts(shipped, learned, config, LEARN), config)
+        catalogue, counted = self._catalogue(model, until)
+        finish_model(self.work / model, rankers.fusion, {}, rankers.ablations)
+        complete = ship_folder(self.spark, self.work / model, f"{model}-complete", self.work)
+        rows = in_tasks(test, config.score.partitions)
+        judged = judge(rows, night_parts(complete, counted, config, until), max(KS)).toPandas()
+        return measure(judged, catalogue, rankers.fusion.importance(), config)
+
+    @cached_property
+    def _items(self) -> DataFrame:
+        raw = pd.read_parquet(self.data / "items.parquet").fillna("")
+        rows = [
+            (row.item_id, row.title, ". ".join(filter(None, (row.brand, row.text))), list(filter(None, [row.category])))
+            for row in raw.itertuples()
+        ]
+        named = self.spark.createDataFrame(rows, "item_id string, title string, text string, category array<string>")
+        others = [one for one in SCHEMAS[C.ITEMS] if one.name not in named.columns]
+        return named.withColumns({one.name: F.lit(None).cast(one.dataType) for one in others}).persist()
+
+    def _open(self, rows: Sequence[tuple[str, str, str, int]]) -> Night:
+        """Make a night of events: user, item, a name of STARTS, place."""
+        taken = [(user, item, "taken", _moment(STARTS[period], place)) for user, item, period, place in rows]
+        events = self.spark.createDataFrame(taken, "user_id string, item_id string, event string, event_time timestamp")
+        events = events.withColumn(C.VALUE, F.lit(None).cast("double"))
+        missing = {name: self.spark.createDataFrame([], SCHEMAS[name]) for name in (C.USERS, C.CANDIDATES, C.DENIED)}
+        return open_night(
+            events=events, items=self._items, **missing, allowed=None, config=self.config, run_date=RUN_DATE
+        )
+
+    def _events(self, until: date) -> DataFrame:
+        return self.night.events.filter(_before(until))
+
+    def _catalogue(self, model: str, until: date) -> tuple[Catalogue, Shipped]:
+        """Make the catalogue of the events before ``until`` with the vectors of an encoder."""
+        store = str(self.work / "item_vectors")
+        vectors, _ = ensure_vectors(self.spark, store, self.night.items, self._ship(model), self.versions[model])
+        folder = self.work / f"{model}-{until}"
+        if not folder.exists():
+            rows = user_rows(self.night, self._events(until), self.config, liked=1, until=until)
+            build_catalogue(self.night, self._events(until), rows, vectors, self.config, folder, until)
+        return Catalogue.load(folder), ship_folder(self.spark, folder, folder.name, self.work)
+
+    def _ship(self, model: str) -> Shipped:
+        return ship_folder(self.spark, self.work / model, model, self.work)
+
+
+def _moment(start: date, place: int) -> datetime:
+    return datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + timedelta(seconds=place)
+
+
+def _before(day: date) -> Column:
+    return F.col(C.EVENT_TIME) < first_moment(day)
+
+
+def _report(metrics: list[Metric], minutes: float, path: Path | None) -> None:
+    """Print the tables, and write the JSON object."""
+    found = {(row.system, row.metric, row.k, row.segment): row for row in metrics}
+
+    def value(system: str, metric: str, k: int | None = 10, segment: str = "all") -> float | None:
+        row = found.get((system, metric, k, segment))
+        return None if row is None else row.value
+
+    def table(segment: str) -> list[dict[str, object]]:
+        systems = dict.fromkeys(row.system for row in metrics if row.segment == segment and row.metric == "NDCG")
+        columns = {f"{metric}@{k}": (metric, k) for metric in ("HR", "NDCG") for k in KS}
+        return [{"system": one} | {name: value(one, *key, segment) for name, key in columns.items()} for one in systems]
+
+    def shares(metric: str) -> dict[str, float]:
+        return {row.segment: row.value for row in metrics if (row.system, row.metric) == (LLMREC, metric)}
+
+    for segment in filter(table, ("all", NEW_ITEMS)):
+        rows = [
+            {name: f"{cell:.4f}" if isinstance(cell, float) else cell for name, cell in row.items()}
+            for row in table(segment)
+        ]
+        show(f"{found[LLMREC, 'NDCG', 10, segment].users:,} rows, {segment}", rows)
+    for row in (row for row in metrics if (row.metric, row.k) == ("NDCG difference", 10)):
+        p = value(row.system, "NDCG p-value")
+        print(f"NDCG@10 against {row.system}: {row.value:+.4f} ({row.low:+.4f} to {row.high:+.4f}), p = {p:.3f}")
+    for metric in ("candidate recall", "importance"):
+        print(metric, ", ".join(f"{name} {share:.3f}" for name, share in shares(metric).items()), sep=": ")
+    error = value(LLMREC, "calibration error", None)
+    print(f"calibration error {error:.4f}; {minutes:.1f} minutes")
+    save(path, {
+        "ndcg@10": value(LLMREC, "NDCG"), "hr@10": value(LLMREC, "HR"),
+        "cold_ndcg@10": value(LLMREC, "NDCG", segment=NEW_ITEMS),
+        "without_bert_ndcg@10": value("without-bert", "NDCG"),
+        "without_pair_scorer_ndcg@10": value("without-pair-scorer", "NDCG"), "frozen_ndcg@10": value(FROZEN, "NDCG"),
+        "calibration_error": error, "minutes": minutes, "rows": table("all"), "rows_of_new_items": table(NEW_ITEMS),
+        "recall": shares("candidate recall"), "importance": shares("importance"),
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
