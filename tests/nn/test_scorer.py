@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import open_model
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorers import make_scorer
 from tests import tiny
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)
@@ -103,3 +104,27 @@ def test_vectors_have_unit_length_and_do_not_depend_on_the_batch() -> None:
 def test_caching_every_layer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"cached_layers is 3, expected 0 to 2"):
         PrefixScorer(tiny.backbone(), cached_layers=3)
+
+
+@pytest.mark.parametrize("name", ["prefix", "joint"])
+def test_training_in_bfloat16_takes_nearly_the_same_steps(name: str) -> None:
+    users, items = Ragged.of(texts([7, 3, 12], seed=1)), Ragged.of(texts([4, 1, 6], seed=2))
+    user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
+
+    def logits_and_gradients(bits: torch.autocast) -> tuple[torch.Tensor, torch.Tensor]:
+        backbone = tiny.backbone()
+        torch.manual_seed(0)  # the head's first weights
+        scorer = make_scorer(name, backbone, cached_layers=1)
+        with bits:
+            shown = scorer.encode_items(items)
+            logits = scorer.pair_logits(scorer.encode_users(users), shown, user, item)
+            vectors = scorer.item_vectors(shown)
+        assert (logits.dtype, vectors.dtype) == (torch.float32, torch.float32)
+        (logits.sum() + vectors[:, 0].sum()).backward()
+        gradients = [weight.grad.flatten() for weight in scorer.parameters() if weight.grad is not None]
+        return logits.detach(), torch.cat(gradients)
+
+    expected, slope = logits_and_gradients(torch.autocast("cpu", enabled=False))
+    logits, similar = logits_and_gradients(torch.autocast("cpu", torch.bfloat16))
+    assert 0 < (logits - expected).abs().max() < 0.1 * expected.std()
+    assert torch.cosine_similarity(similar, slope, dim=0) > 0.99
