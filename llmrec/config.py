@@ -120,7 +120,7 @@ class Train(Settings):
     """Seed of sampling, shuffling and initialisation."""
     scorer: Literal["prefix", "joint"] = "prefix"
     """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower."""
-    cached_layers: int = Field(default=2, ge=0)
+    cached_layers: int = Field(default=4, ge=0)
     """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
     frozen_layers: int = Field(default=2, ge=0)
     """Lower layers, and the embeddings, that keep their pretrained weights."""

@@ -7,7 +7,7 @@ from tests import tiny
 
 
 def config(scorer: str, user: int, item: int) -> Config:
-    return Config(train=Train(scorer=scorer), texts=Texts(max_user_tokens=user, max_item_tokens=item))
+    return Config(train=Train(scorer=scorer, cached_layers=1), texts=Texts(max_user_tokens=user, max_item_tokens=item))
 
 
 def test_texts_must_fit_the_encoders_64_positions() -> None:
