@@ -16,11 +16,13 @@ from torch import Tensor
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 """Between these a sum of exp(logit) in float32 is trusted."""
+_RUN = 100_000
+"""Logits per head of one run: few enough to stay in a processor's cache between the steps of attention."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring sequences of equal length."""
+    """Neighbouring sequences of equal length; not always all of that length."""
 
     first: int
     """Place of the first one's first token."""
@@ -43,7 +45,12 @@ class ByLength:
         """(S,)."""
         present, counts = torch.unique_consecutive(self.lengths, return_counts=True)
         firsts = torch.cumsum(present * counts, 0) - present * counts
-        self.runs = [Run(*values) for values in torch.stack([firsts, counts, present], 1).tolist()]
+        self.runs = [
+            Run(first + done * length, min(at_once, count - done), length)
+            for first, count, length in torch.stack([firsts, counts, present], 1).tolist()
+            for at_once in [max(1, _RUN // length**2)]
+            for done in range(0, count, at_once)
+        ]
 
     def tokens(self, starts: Tensor) -> Tensor:
         """(N,) for each token its place in a layout in which sequence s begins at ``starts[s]``."""

@@ -60,6 +60,20 @@ def test_the_engine_scores_like_the_scorer(
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@torch.inference_mode()
+def test_texts_of_equal_length_may_be_more_than_are_computed_at_once() -> None:
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()
+    engine = Engine(scorer, Precision.FLOAT32)
+    many, one = Ragged.of(texts([60] * 40 + [3], seed=1)), Ragged.of(texts([5], seed=2))
+    user, item = torch.zeros(41, dtype=torch.int64), torch.arange(41)
+    expected = scorer.pair_logits(scorer.encode_users(one), scorer.encode_items(many), user, item)
+    logits = engine.pair_logits(engine.encode_users(one), engine.encode_items(many), user, item)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        engine.encode_users(many).vectors, scorer.encode_users(many).vectors, atol=1e-5, rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize(("precision", "most"), [
     (Precision.FLOAT32, 1e-5), (Precision.BFLOAT16, 0.03), (Precision.INT8, 0.03),
 ])  # fmt: skip
