@@ -105,7 +105,7 @@ def _codes(x: Tensor, zero: int) -> tuple[Tensor, Tensor]:
     codes, steps = torch.empty(x.shape, dtype=torch.uint8), x.new_empty(len(x), 1)
     rows = max(1, _NUMBERS_AT_ONCE // max(1, x.shape[1]))
     for some, own, step in zip(x.split(rows), codes.split(rows), steps.split(rows), strict=True):
-        values = some.float()
+        values = some.to(torch.float32, copy=True)  # worked on in place
         least = torch.maximum(values.amax(1, keepdim=True) / (255 - zero), values.amin(1, keepdim=True) / -zero)
         step.copy_(least.clamp_(min=1e-12).mul_(1.01))  # rounded to x's kind, it is still large enough
         own.copy_(values.div_(step).add_(_TO_LOW_BITS + zero).view(torch.int32))  # keeps the lowest byte
