@@ -6,7 +6,7 @@ Linear layers are half to two thirds of the time that scoring takes, so a runtim
 time cannot do the whole in much less. The block is the encoder's first: queries, keys and values, which stand for what
 attention would give, the output layer, the feed-forward part with its activation, and both layer norms, on the states
 of as many tokens as one pass of scoring has. All systems have two threads and the same weights. OpenVINO's int8 is
-NNCF's, calibrated on the same states; ONNX Runtime's quantises inputs per call, as ours does. Cosines are with the
+NNCF's, calibrated on the same states; ONNX Runtime's quantises inputs per call, ours per token. Cosines are with the
 block in float32.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_tokens
 from bench.timing import interleaved, per_second, ratio
-from llmrec.nn.linear import Precision
+from llmrec.nn.linear import Precision, best_float
 from llmrec.nn.packed import PackedBlock
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.ragged import Ragged
@@ -30,6 +30,7 @@ from llmrec.nn.scorer import ITEM_SIDE
 from llmrec.nn.tokens import TextLimits
 
 ROUNDS, TOKENS = 15, 4096
+OURS = tuple(dict.fromkeys([Precision.FLOAT32, best_float(), Precision.INT8]))
 Run = Callable[[], Sequence[Tensor]]
 
 
@@ -62,15 +63,15 @@ def main() -> int:
             **_onnx(layers, states, Path(folder)),
         }
         wanted = layers(states)[0].numpy()
-        cosines = {name: _cosine(np.asarray(run()[0]), wanted) for name, run in systems.items()}
+        cosines = {name: _cosine(_states_of(run), wanted) for name, run in systems.items()}
         seconds = interleaved(systems, 3 if args.quick else ROUNDS)
     rows = [
         {"system": name, "tokens/s": per_second(TOKENS, taken),
-         "to llmrec float32": ratio(seconds, "llmrec float32", name),
-         "to llmrec int8": ratio(seconds, "llmrec int8", name), "least cosine": cosines[name]}
+         **{f"to {_ours_in(p)}": ratio(seconds, _ours_in(p), name) for p in OURS}, "least cosine": cosines[name]}
         for name, taken in seconds.items()
     ]  # fmt: skip
-    show(f"a block without attention, {TOKENS} tokens; median of {len(seconds['llmrec int8'])} rounds", rows)
+    rounds = len(seconds[_ours_in(Precision.INT8)])
+    show(f"a block without attention, {TOKENS} tokens; median of {rounds} rounds", rows)
     save(args.json, {"systems": rows})
     return 0
 
@@ -86,15 +87,24 @@ def _states(backbone: nn.Module) -> Tensor:
 
 def _ours(layers: Layers, states: Tensor, activation: str) -> dict[str, Run]:
     def system(precision: Precision) -> Run:
-        block = PackedBlock(layers.block, layers.heads, activation, precision)
+        block, own = PackedBlock(layers.block, layers.heads, activation, precision), states.to(precision.states)
 
         def run() -> Sequence[Tensor]:
-            query, key, value = block.query_key_value(states)
-            return block.finish(states, value.flatten(1)), query, key
+            query, key, value = block.query_key_value(own)
+            return block.finish(own, value.flatten(1)), query, key
 
         return run
 
-    return {f"llmrec {p.value}": system(p) for p in (Precision.FLOAT32, Precision.INT8)}
+    return {_ours_in(p): system(p) for p in OURS}
+
+
+def _ours_in(precision: Precision) -> str:
+    return f"llmrec {precision.value}"
+
+
+def _states_of(run: Run) -> np.ndarray:
+    states = run()[0]
+    return states.float().numpy() if isinstance(states, Tensor) else np.asarray(states)
 
 
 def _openvino(layers: Layers, states: Tensor) -> dict[str, Run]:
