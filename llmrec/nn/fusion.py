@@ -48,8 +48,9 @@ class Fusion:
     def train(features: Matrix, liked: npt.NDArray[np.bool_], pairs: npt.NDArray[np.int64], *, seed: int) -> "Fusion":
         """Fit on the pairs of U users, end to end.
 
-        How many trees, cross-validation by users decides. Its scores of users that the trees had not seen are what
-        calibration is fitted on.
+        Trees learn from users with a like, since others tell nothing of order. How many trees, cross-validation by
+        users decides. Its scores of users that the trees had not seen, with a like or not, are what calibration is
+        fitted on.
 
         Args:
             features: (P, F).
@@ -57,12 +58,19 @@ class Fusion:
             pairs: (U,) how many pairs each user has.
             seed: of sampling.
         """
-        pairs = pairs[pairs > 0]
-        data = lightgbm.Dataset(features, liked.astype(np.float32), group=pairs, feature_name=list(NAMES))
+        user = np.repeat(np.arange(len(pairs)), pairs)
+        telling = np.bincount(user, liked, len(pairs)) > 0  # (U,)
+        rows = telling[user]
         parameters = {**_PARAMETERS, "seed": seed}
+        data = lightgbm.Dataset(
+            features[rows], liked[rows].astype(np.float32), group=pairs[telling], feature_name=list(NAMES)
+        )
         trees, unseen = _LEAST_TREES, np.zeros(len(liked))  # of too few users, only the share of likes is learned
-        if len(pairs) >= _FOLDS:
-            trees, unseen = _cross_validate(parameters, data, features, pairs)
+        if telling.sum() >= _FOLDS:
+            fold = np.zeros(len(pairs), np.int64)
+            for kind in (telling, ~telling):
+                fold[kind] = np.arange(kind.sum()) % _FOLDS
+            trees, unseen = _cross_validate(parameters, data, rows, features, fold[user])
         return Fusion(lightgbm.train(parameters, data, trees), *_platt(unseen, liked))
 
     def probabilities(self, features: Matrix) -> Doubles:
@@ -101,17 +109,29 @@ class Fusion:
 
 
 def _cross_validate(
-    parameters: dict[str, Any], data: lightgbm.Dataset, features: Matrix, pairs: npt.NDArray[np.int64]
+    parameters: dict[str, Any],
+    data: lightgbm.Dataset,
+    rows: npt.NDArray[np.bool_],
+    features: Matrix,
+    fold: npt.NDArray[np.int64],
 ) -> tuple[int, Doubles]:
-    """Return how many trees rank unseen users best, and the scores (P,) that users got from trees without them."""
-    fold = np.repeat(np.arange(len(pairs)) % _FOLDS, pairs)
-    folds = [(np.flatnonzero(fold != held_out), np.flatnonzero(fold == held_out)) for held_out in range(_FOLDS)]
+    """Return how many trees rank unseen users best, and the scores (P,) that users got from trees without them.
+
+    Args:
+        parameters: of the trees.
+        data: what they learn from: some of the pairs, ``rows`` (P,).
+        rows: see ``data``.
+        features: (P, F) of all pairs.
+        fold: (P,) the same for all pairs of a user.
+    """
+    inside = fold[rows]
+    folds = [(np.flatnonzero(inside != held_out), np.flatnonzero(inside == held_out)) for held_out in range(_FOLDS)]
     stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
     tried = lightgbm.cv(parameters, data, _MOST_TREES, folds, callbacks=[stop], return_cvbooster=True)
     boosters: Any = tried["cvbooster"]
     trees, unseen = max(_LEAST_TREES, boosters.best_iteration), np.zeros(len(features))
-    for booster, (_, inside) in zip(boosters.boosters, folds, strict=True):
-        unseen[inside] = booster.predict(features[inside], num_iteration=trees)
+    for held_out, booster in enumerate(boosters.boosters):
+        unseen[fold == held_out] = booster.predict(features[fold == held_out], num_iteration=trees)
     return trees, unseen
 
 

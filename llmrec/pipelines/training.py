@@ -36,8 +36,7 @@ from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
 from llmrec.spark.workers import NightParts, pair_features
 
 _STOPPING = (0.0, 0.2)
-_RANKING = (0.2, 1.0)
-"""Slices of the users by hash: those who decide early stopping never teach the ranker."""
+"""Slice of the users by hash from which those come who decide early stopping; they never teach the ranker."""
 
 _JUDGING_SIZES = CandidateSizes(
     dense=0, similar=0, lexical=0, covisitation=40, next=0, ease=0, popularity=10, again=0, supplied=0, pair_scored=50
@@ -107,7 +106,7 @@ def train_scorer(
     settings = config.train
     enough = learners.filter(F.size("liked") > 1)
     users = to_users(sample_users(enough, settings.max_examples, f"examples-{settings.seed}").toPandas())
-    panel = sample_users(judges, settings.max_validation_users, "learn", _STOPPING).toPandas()
+    panel = _stopping_panel(judges, config).toPandas()
     if not users or panel.empty:
         raise InputTableError(
             f"events: {len(users)} users with two liked items before the cut-off and {len(panel)} users with liked "
@@ -133,10 +132,10 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
 
     Raises InputTableError if no candidate was liked.
     """
-    rows = sample_users(judges, config.train.max_fusion_users, "learn", _RANKING)
-    rows = in_tasks(rows, config.score.partitions)
+    others = judges.join(_stopping_panel(judges, config).select(C.USER), on=C.USER, how="left_anti")
+    rows = in_tasks(sample_users(others, config.train.max_fusion_users, "learn"), config.score.partitions)
     # Partitions arrive in any order; the trees must not depend on it.
-    table = pair_features(rows, parts).toArrow().sort_by(C.USER)
+    table = pair_features(rows, parts).toArrow().sort_by([(C.USER, "ascending"), ("shown_as_new", "ascending")])
     lists = table["liked"].combine_chunks()
     liked = lists.flatten().to_numpy(zero_copy_only=False).astype(bool)
     if not liked.any() or liked.all():
@@ -162,6 +161,10 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
         },
         fitted={"pairs": len(liked), "liked_share": float(liked.mean())},
     )
+
+
+def _stopping_panel(judges: DataFrame, config: Config) -> DataFrame:
+    return sample_users(judges, config.train.max_validation_users, "learn", _STOPPING)
 
 
 def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any]:

@@ -102,24 +102,26 @@ def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
 def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
     """Give what the fusion ranker learns from.
 
-    Input:  one row per user with ``targets``, the items liked next. A user whose id hashes into a tenth is shown as if
-            new, so that the ranker also learns what to trust when there is no history.
-    Output: user_id, features (each pair's, end to end), sources (likewise, which of SOURCES proposed the pair), liked
-            (one per pair); one row per user.
+    Input:  one row per user with ``targets``, the items liked next.
+    Output: user_id, shown_as_new, features (each pair's, end to end), sources (likewise, which of SOURCES proposed the
+            pair), liked (one per pair); one row per user, and another for users whose ids hash into a tenth, as if
+            they were new, so that the ranker also learns what to trust when there is no history.
     """
 
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         recommender = worker_recommender(parts)
         for batch in batches:
-            people = [forget_history(u) if shown_as_new(u.user_id) else u for u in to_users(batch)]
-            for scored, targets in zip(recommender.score(people), batch[TARGETS], strict=True):
-                liked = np.isin(scored.proposals.items, targets)
-                row = (scored.user.user_id, scored.features.ravel(), scored.proposals.sources.ravel(), liked)
-                yield pd.DataFrame([row], columns=[C.USER, "features", C.SOURCES, "liked"])
+            people, targets = to_users(batch), batch[TARGETS].to_list()
+            new = [place for place, user in enumerate(people) if shown_as_new(user.user_id)]
+            people += [forget_history(people[place]) for place in new]
+            targets += [targets[place] for place in new]
+            for place, (scored, wanted) in enumerate(zip(recommender.score(people), targets, strict=True)):
+                liked, as_new = np.isin(scored.proposals.items, wanted), place >= len(batch)
+                row = (scored.user.user_id, as_new, scored.features.ravel(), scored.proposals.sources.ravel(), liked)
+                yield pd.DataFrame([row], columns=[C.USER, "shown_as_new", "features", C.SOURCES, "liked"])
 
-    return users.mapInPandas(
-        score, f"{C.USER} string, features array<float>, {C.SOURCES} array<boolean>, liked array<boolean>"
-    )
+    columns = f"{C.USER} string, shown_as_new boolean, features array<float>, {C.SOURCES} array<boolean>"
+    return users.mapInPandas(score, f"{columns}, liked array<boolean>")
 
 
 def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:

@@ -116,3 +116,14 @@ def test_probabilities_keep_the_order_of_scores_and_know_nothing_of_users_withou
     assert rare.probabilities(fresh).mean() == pytest.approx(truth.mean() / 2, abs=0.02)
     assert often.probabilities(fresh).mean() == pytest.approx(truth.mean(), abs=0.02)
     assert len(np.unique(rare.probabilities(fresh))) > 1000
+
+
+def test_lists_in_which_nothing_was_liked_change_no_order() -> None:
+    features, liked, _ = planted(6000, seed=11)
+    silent = np.arange(6000) // 50 % 3 == 0
+    rest = train(features[~silent], liked[~silent], seed=1)
+    both = train(features, liked & ~silent, seed=1)
+    fresh, _, _ = planted(1000, seed=12)
+    np.testing.assert_array_equal(
+        np.argsort(both.probabilities(fresh), kind="stable"), np.argsort(rest.probabilities(fresh), kind="stable")
+    )
