@@ -181,4 +181,4 @@ def fusion(feature: str = "covisitation", seed: int = 1) -> Fusion:
     features = np.zeros((2000, len(NAMES)), np.float32)
     features[:, COLUMN[feature]] = rng.uniform(0, 3, len(features))
     liked = rng.random(len(features)) < features[:, COLUMN[feature]] / 3
-    return Fusion.train(features, liked, np.full(100, 20), seed=seed)
+    return Fusion.train(features, liked, np.full(100, 20), np.arange(100), seed=seed)

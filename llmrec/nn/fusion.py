@@ -45,32 +45,41 @@ class Fusion:
         self._slope, self._intercept = slope, intercept
 
     @staticmethod
-    def train(features: Matrix, liked: npt.NDArray[np.bool_], pairs: npt.NDArray[np.int64], *, seed: int) -> "Fusion":
-        """Fit on the pairs of U users, end to end.
+    def train(
+        features: Matrix,
+        liked: npt.NDArray[np.bool_],
+        pairs: npt.NDArray[np.int64],
+        owners: npt.NDArray[np.int64],
+        *,
+        seed: int,
+    ) -> "Fusion":
+        """Fit on the pairs of L lists, end to end.
 
-        Trees learn from users with a like, since others tell nothing of order. How many trees, cross-validation by
+        Trees learn from lists with a like, since others tell nothing of order. How many trees, cross-validation by
         users decides. Its scores of users that the trees had not seen, with a like or not, are what calibration is
         fitted on.
 
         Args:
             features: (P, F).
             liked: (P,), at least one of each kind.
-            pairs: (U,) how many pairs each user has.
+            pairs: (L,) how many pairs each list has.
+            owners: (L,) the user of each list, from 0 on; one may have several.
             seed: of sampling.
         """
-        user = np.repeat(np.arange(len(pairs)), pairs)
-        telling = np.bincount(user, liked, len(pairs)) > 0  # (U,)
-        rows = telling[user]
+        of_pair = np.repeat(np.arange(len(pairs)), pairs)
+        telling = np.bincount(of_pair, liked, len(pairs)) > 0  # (L,)
+        rows = telling[of_pair]
         parameters = {**_PARAMETERS, "seed": seed}
         data = lightgbm.Dataset(
             features[rows], liked[rows].astype(np.float32), group=pairs[telling], feature_name=list(NAMES)
         )
         trees, unseen = _LEAST_TREES, np.zeros(len(liked))  # of too few users, only the share of likes is learned
-        if telling.sum() >= _FOLDS:
-            fold = np.zeros(len(pairs), np.int64)
-            for kind in (telling, ~telling):
+        likes = np.bincount(owners, telling) > 0  # by user
+        if likes.sum() >= _FOLDS:
+            fold = np.zeros(len(likes), np.int64)
+            for kind in (likes, ~likes):
                 fold[kind] = np.arange(kind.sum()) % _FOLDS
-            trees, unseen = _cross_validate(parameters, data, rows, features, fold[user])
+            trees, unseen = _cross_validate(parameters, data, rows, features, fold[owners][of_pair])
         return Fusion(lightgbm.train(parameters, data, trees), *_platt(unseen, liked))
 
     def probabilities(self, features: Matrix) -> Doubles:

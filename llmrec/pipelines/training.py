@@ -146,12 +146,12 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     features = table["features"].combine_chunks().flatten().to_numpy().reshape(len(liked), -1)
     sources = table[C.SOURCES].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(liked), -1)
     pairs = pc.list_value_length(lists).to_numpy().astype(np.int64)
-    user = np.repeat(np.arange(len(pairs)), pairs)
+    of_pair = np.repeat(np.arange(len(pairs)), pairs)
+    owners = table[C.USER].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
 
     def fit(features: Floats, kept: npt.NDArray[np.bool_]) -> Fusion:
-        return Fusion.train(
-            features[kept], liked[kept], np.bincount(user[kept], minlength=len(pairs)), seed=config.train.seed
-        )
+        left = np.bincount(of_pair[kept], minlength=len(pairs))
+        return Fusion.train(features[kept], liked[kept], left, owners, seed=config.train.seed)
 
     kept = {one: one.candidates(sources) for one in ABLATIONS}
     return Rankers(

@@ -21,7 +21,8 @@ def planted(pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def train(features: np.ndarray, liked: np.ndarray, seed: int) -> Fusion:
     """Fit on users with fifty pairs each."""
-    return Fusion.train(features, liked, np.full(len(liked) // 50, 50), seed=seed)
+    lists = len(liked) // 50
+    return Fusion.train(features, liked, np.full(lists, 50), np.arange(lists), seed=seed)
 
 
 def auc_of(scores: np.ndarray, liked: np.ndarray) -> float:
@@ -73,7 +74,7 @@ def test_contributions_add_up_to_the_log_odds_less_one_constant(trained: Fusion)
 def test_few_users_or_users_without_candidates_are_enough_for_some_ranker(pairs: list[int]) -> None:
     features, _, _ = planted(40, seed=10)
     liked = np.arange(40) % 4 == 0
-    fusion = Fusion.train(features, liked, np.array(pairs), seed=1)
+    fusion = Fusion.train(features, liked, np.array(pairs), np.arange(len(pairs)), seed=1)
     assert fusion.probabilities(features).mean() == pytest.approx(0.25, abs=0.05)
 
 
@@ -127,3 +128,16 @@ def test_lists_in_which_nothing_was_liked_change_no_order() -> None:
     np.testing.assert_array_equal(
         np.argsort(both.probabilities(fresh), kind="stable"), np.argsort(rest.probabilities(fresh), kind="stable")
     )
+
+
+def test_of_one_users_lists_none_vouches_for_another() -> None:
+    """Likes by chance, each list twice: trees that saw a list know its twin, and no other."""
+    rng = np.random.default_rng(13)
+    features = np.repeat(rng.normal(size=(40, 50, len(NAMES))), 2, axis=0).reshape(4000, -1).astype(np.float32)
+    liked = np.repeat(rng.random((40, 50)) < 0.1, 2, axis=0).ravel()
+    fresh, _, _ = planted(1000, seed=14)
+
+    def spread(owners: np.ndarray) -> float:
+        return float(Fusion.train(features, liked, np.full(80, 50), owners, seed=1).probabilities(fresh).std())
+
+    assert spread(np.arange(80) // 2) < 0.3 * spread(np.arange(80))
