@@ -2,11 +2,11 @@
 
     .venv-bench/bin/python -m bench.runtimes [--quick] [--json FILE]
 
-Linear layers are half to two thirds of the time that scoring takes, so a runtime that does not do these in much less
-time cannot do the whole in much less. The block is the encoder's first: queries, keys and values, which stand for what
-attention would give, the output layer, the feed-forward part with its activation, and both layer norms, on the states
-of as many tokens as one pass of scoring has. All systems have two threads and the same weights. OpenVINO's int8 is
-NNCF's, calibrated on the same states; ONNX Runtime's quantises inputs per call, ours per token. Cosines are with the
+Linear layers are two thirds to three quarters of the time that scoring takes, so a runtime that does not do these in
+much less time cannot do the whole in much less. The block is the encoder's first: queries, keys and values, which stand
+for what attention would give, the output layer, the feed-forward part with its activation, and both layer norms, on the
+states of as many tokens as one pass of scoring has. All systems have two threads and the same weights. OpenVINO's int8
+is NNCF's, calibrated on the same states; ONNX Runtime's quantises inputs per call, ours per token. Cosines are with the
 block in float32.
 """
 

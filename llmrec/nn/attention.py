@@ -34,6 +34,14 @@ class Run:
         """Where their tokens stand."""
         return slice(self.first, self.first + self.count * self.length)
 
+    def parts(self) -> list["Run"]:
+        """Cut into runs of no more logits than are computed at once."""
+        most = max(1, _RUN // self.length**2)
+        return [
+            Run(self.first + done * self.length, min(most, self.count - done), self.length)
+            for done in range(0, self.count, most)
+        ]
+
 
 class ByLength:
     """S sequences laid end to end, shortest first; equal ones keep their order."""
@@ -45,12 +53,8 @@ class ByLength:
         """(S,)."""
         present, counts = torch.unique_consecutive(self.lengths, return_counts=True)
         firsts = torch.cumsum(present * counts, 0) - present * counts
-        self.runs = [
-            Run(first + done * length, min(at_once, count - done), length)
-            for first, count, length in torch.stack([firsts, counts, present], 1).tolist()
-            for at_once in [max(1, _RUN // length**2)]
-            for done in range(0, count, at_once)
-        ]
+        whole = (Run(*values) for values in torch.stack([firsts, counts, present], 1).tolist())
+        self.runs = [part for run in whole for part in run.parts()]
 
     def tokens(self, starts: Tensor) -> Tensor:
         """(N,) for each token its place in a layout in which sequence s begins at ``starts[s]``."""
