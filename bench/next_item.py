@@ -26,9 +26,11 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
@@ -136,7 +138,7 @@ class Benchmark:
             (row.row_id, item, "history", place) for row in raw.itertuples() for place, item in enumerate(row.history)
         ]
         wanted = [(row.row_id, row.target, "target", 0) for row in raw.itertuples()]
-        names = self.spark.createDataFrame([(name, "") for name in raw["row_id"]], "user_id string, text string")
+        names = self._frame({C.USER: raw["row_id"].tolist(), C.TEXT: [""] * len(raw)})
         night, known = replace(self._open(taken + wanted), users=names), _before(STARTS["target"])
         history = self.config.texts.history_items
         users = user_rows(night, night.events.filter(known), self.config, liked=history, until=STARTS["target"])
@@ -178,23 +180,33 @@ class Benchmark:
     @cached_property
     def _items(self) -> DataFrame:
         raw = pd.read_parquet(self.data / "items.parquet").fillna("")
-        rows = [
-            (row.item_id, row.title, ". ".join(filter(None, (row.brand, row.text))), list(filter(None, [row.category])))
-            for row in raw.itertuples()
-        ]
-        named = self.spark.createDataFrame(rows, "item_id string, title string, text string, category array<string>")
+        named = self._frame({
+            C.ITEM: raw["item_id"].tolist(), C.TITLE: raw["title"].tolist(),
+            C.TEXT: [". ".join(filter(None, pair)) for pair in zip(raw["brand"], raw["text"], strict=True)],
+            C.CATEGORY: [[name] if name else [] for name in raw["category"]],
+        })  # fmt: skip
         others = [one for one in SCHEMAS[C.ITEMS] if one.name not in named.columns]
         return named.withColumns({one.name: F.lit(None).cast(one.dataType) for one in others}).persist()
 
     def _open(self, rows: Sequence[tuple[str, str, str, int]]) -> Night:
         """Make a night of events: user, item, a name of STARTS, place."""
-        taken = [(user, item, "taken", _moment(STARTS[period], place)) for user, item, period, place in rows]
-        events = self.spark.createDataFrame(taken, "user_id string, item_id string, event string, event_time timestamp")
+        users, items, periods, places = zip(*rows, strict=True)
+        events = self._frame({
+            C.USER: users, C.ITEM: items, C.EVENT: ["taken"] * len(rows),
+            C.EVENT_TIME: [_moment(STARTS[period], place) for period, place in zip(periods, places, strict=True)],
+        })  # fmt: skip
         events = events.withColumn(C.VALUE, F.lit(None).cast("double"))
-        missing = {name: self.spark.createDataFrame([], SCHEMAS[name]) for name in (C.USERS, C.CANDIDATES, C.DENIED)}
+        missing = {name: self._empty(SCHEMAS[name]) for name in (C.USERS, C.CANDIDATES, C.DENIED)}
         return open_night(
             events=events, items=self._items, **missing, allowed=None, config=self.config, run_date=RUN_DATE
         )
+
+    def _frame(self, columns: dict[str, Sequence[object]]) -> DataFrame:
+        """Make a frame that needs no Python worker when it is read: one stopped halfway prints its broken pipe."""
+        return self.spark.createDataFrame(pa.table(columns))
+
+    def _empty(self, schema: StructType) -> DataFrame:
+        return self.spark.range(0).select(*(F.lit(None).cast(one.dataType).alias(one.name) for one in schema))
 
     def _events(self, until: date) -> DataFrame:
         return self.night.events.filter(_before(until))
