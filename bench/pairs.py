@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 
 import numpy as np
 import torch
@@ -142,8 +143,8 @@ def _peers(night: Night, batches: Sequence[int]) -> dict[str, peers.PairScorer]:
 def _fastest(runs: dict[int, Callable[[], object]]) -> int:
     if len(runs) == 1:
         return next(iter(runs))
-    seconds = interleaved({str(batch): run for batch, run in runs.items()}, 1)
-    return min(runs, key=lambda batch: seconds[str(batch)][0])
+    seconds = interleaved({str(batch): run for batch, run in runs.items()}, ROUNDS)
+    return min(runs, key=lambda batch: median(seconds[str(batch)]))
 
 
 def _limit(engine: Ours, night: Night, k: int, precision: Precision) -> Callable[[], None]:
