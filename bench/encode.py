@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from bench import peers
+from bench import pair_peers
 from bench.ours import LONGEST, bare_multiplies, load
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_words
@@ -32,7 +32,7 @@ def main() -> int:
     texts = texts_of_words(np.random.default_rng(0).integers(8, 201, 96 if args.quick else 512).tolist(), seed=1)
     systems: dict[str, Callable[[], object]] = {}
     for name, dtype in ((DEFAULT, torch.float32), (BFLOAT16, torch.bfloat16)):
-        systems[name] = partial(peers.sentence_encoder(ENCODER, dtype, 32), texts)
+        systems[name] = partial(pair_peers.sentence_encoder(ENCODER, dtype, 32), texts)
     precisions = list(dict.fromkeys([best_float(), Precision.INT8]))
     for precision in precisions:
         engine = load(ENCODER, 0, precision)

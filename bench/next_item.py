@@ -36,7 +36,7 @@ from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from llmrec import columns as C
 from llmrec.config import Config, load_config
-from llmrec.nn.artifact import finish_model, save_encoder
+from llmrec.nn.artifact import add_sequential, finish_model, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.judging import LLMREC
@@ -45,7 +45,7 @@ from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
 from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
-from llmrec.pipelines.training import train_fusion, train_scorer
+from llmrec.pipelines.training import train_ranker, train_scorer, train_sequential
 from llmrec.progress import training_bar
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
@@ -167,23 +167,26 @@ class Benchmark:
 
         ``model`` is a folder that lacks only the ranker.
         """
-        _, learned = self._catalogue(model, LEARN)
-        shipped = self._ship(model)
-        rankers = train_fusion(valid, night_parts(shipped, learned, config, LEARN), config)
+        known, learned = self._catalogue(model, LEARN)
+        add_sequential(self.work / model, train_sequential(known, self.learners, config))
+        shipped = ship_folder(self.spark, self.work / model, f"{model}-sequential", self.work)
+        rankers = train_ranker(valid, night_parts(shipped, learned, config, LEARN), config)
         catalogue, counted = self._catalogue(model, until)
-        finish_model(self.work / model, rankers.fusion, {}, rankers.ablations)
+        finish_model(self.work / model, rankers.ranker, {}, rankers.ablations)
         complete = ship_folder(self.spark, self.work / model, f"{model}-complete", self.work)
         rows = in_tasks(test, config.score.partitions)
         judged = judge(rows, night_parts(complete, counted, config, until), max(KS)).toPandas()
-        return measure(judged, catalogue, rankers.fusion.importance(), config)
+        return measure(judged, catalogue, rankers.ranker.importance(), config)
 
     @cached_property
     def _items(self) -> DataFrame:
         raw = pd.read_parquet(self.data / "items.parquet").fillna("")
+        brands = [[("brand", name)] if name else [] for name in raw["brand"]]
         named = self._frame({
             C.ITEM: raw["item_id"].tolist(), C.TITLE: raw["title"].tolist(),
             C.TEXT: [". ".join(filter(None, pair)) for pair in zip(raw["brand"], raw["text"], strict=True)],
             C.CATEGORY: [[name] if name else [] for name in raw["category"]],
+            C.ATTRIBUTES: pa.array(brands, pa.map_(pa.string(), pa.string())),
         })  # fmt: skip
         others = [one for one in SCHEMAS[C.ITEMS] if one.name not in named.columns]
         return named.withColumns({one.name: F.lit(None).cast(one.dataType) for one in others}).persist()

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from bench import peers
+from bench import pair_peers
 from bench.ours import Ours, bare_multiplies, load
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_tokens
@@ -127,14 +127,14 @@ def _show(size: str, peer_rates: dict[str, float], ours: dict[str, dict[str, flo
     show(f"users of 85 tokens, {size} of 26 tokens each; median of {ROUNDS} rounds", rows)
 
 
-def _peers(night: Night, batches: Sequence[int]) -> dict[str, peers.PairScorer]:
+def _peers(night: Night, batches: Sequence[int]) -> dict[str, pair_peers.PairScorer]:
     some = night.pairs(max(batches))
-    half = {batch: peers.cross_encoder(ENCODER, torch.bfloat16, batch) for batch in batches}
-    quantise = peers.openvino_int8(ENCODER, night.pairs(64))
+    half = {batch: pair_peers.cross_encoder(ENCODER, torch.bfloat16, batch) for batch in batches}
+    quantise = pair_peers.openvino_int8(ENCODER, night.pairs(64))
     quantised = {batch: quantise(batch) for batch in batches}
     best = [_fastest({batch: partial(p, some) for batch, p in each.items()}) for each in (half, quantised)]
     return {
-        DEFAULT: peers.cross_encoder(ENCODER, torch.float32, 32),
+        DEFAULT: pair_peers.cross_encoder(ENCODER, torch.float32, 32),
         f"CrossEncoder bfloat16, batch {best[0]}": half[best[0]],
         f"OpenVINO int8, batch {best[1]}": quantised[best[1]],
     }
@@ -164,7 +164,7 @@ def _preparing(engine: Ours, night: Night) -> float:
 def sweep() -> list[dict[str, object]]:
     """Compare with CrossEncoder's default over lengths and numbers of candidates."""
     engine = load(ENCODER, SHIPPED)
-    default = peers.cross_encoder(ENCODER, torch.float32, 32)
+    default = pair_peers.cross_encoder(ENCODER, torch.float32, 32)
     rows: list[dict[str, object]] = []
     for user_tokens in (32, 85, 224, 448):
         for candidates in (10, 50, 200, 1000):

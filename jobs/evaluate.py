@@ -17,7 +17,7 @@ from llmrec.cli import Run, run_job
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.artifact import resolve_model
 from llmrec.pipelines.evaluate import COMPARED, Metric, measure, require_unseen_holdout
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
 from llmrec.pipelines.training import counted_until, split
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import SCHEMAS
@@ -34,6 +34,7 @@ def main(run: Run) -> None:
     config, spark = run.config, run.spark
     model = resolve_model(config.model)
     run.model_version = model.version
+    require_ranker(model.manifest, config)
     require_unseen_holdout(model.manifest, config, run.day)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     work = run.work_folder()

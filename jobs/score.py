@@ -8,7 +8,7 @@ import sys
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import resolve_model
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
 from llmrec.pipelines.score import check_lists, published_rows, require_users
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
@@ -22,6 +22,7 @@ def main(run: Run) -> None:
     config, spark = run.config, run.spark
     model = resolve_model(config.model)
     run.model_version = model.version
+    require_ranker(model.manifest, config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
     create_table(spark, target, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)

@@ -12,7 +12,9 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
+from llmrec.config import Config
 from llmrec.nn.artifact import (
+    add_sequential,
     finish_model,
     load_encoder,
     replace_folder,
@@ -21,10 +23,20 @@ from llmrec.nn.artifact import (
 )
 from llmrec.nn.device import pick_device, use_threads
 from llmrec.nn.pretrained import load_backbone, load_tokens
+from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
+from llmrec.nn.unread import Unread
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
-from llmrec.pipelines.training import counted_until, origin, require_fitting, split, train_fusion, train_scorer
+from llmrec.pipelines.training import (
+    counted_until,
+    origin,
+    require_fitting,
+    split,
+    train_ranker,
+    train_scorer,
+    train_sequential,
+)
 from llmrec.progress import spark_progress, training_bar
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.splits import PART, TRAIN, VALIDATION
@@ -37,12 +49,9 @@ def main(run: Run) -> None:
     config, spark, cache = run.config, run.spark, run.table(C.ITEM_VECTORS)
     texts = config.texts
     require_replaceable(Path(config.model))
-    backbone = load_backbone(config.encoder.path, config.encoder.allow_download)
-    require_fitting(backbone, config)
     limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
     tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
-    torch.manual_seed(config.train.seed)  # the head's first weights
-    scorer = make_scorer(config.train.scorer, backbone, config.train.cached_layers)
+    scorer = _open_scorer(config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     until = counted_until(run.day, VALIDATION, config)
     work = run.work_folder()
@@ -61,37 +70,57 @@ def main(run: Run) -> None:
         before = build_catalogue(night, learning, rows, vectors, config, work / "before", until)
         stage.rows_out = len(before)
     with run.stage("fine-tuning") as stage:
-        use_threads(os.cpu_count() or 1)
-        scorer.to(pick_device())
-        with training_bar() as report:
-            outcome = train_scorer(scorer, tokens, before, rows, judges, config, report)
-        stage.counts = {"steps": outcome.steps}
+        outcome = None
+        if isinstance(scorer, Scorer):
+            use_threads(os.cpu_count() or 1)
+            scorer.to(pick_device())
+            with training_bar() as report:
+                outcome = train_scorer(scorer, tokens, before, rows, judges, config, report)
+        stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:
         version = save_encoder(work / "model", scorer.cpu(), tokens)
         model = ship_folder(spark, work / "model", f"model-{run.run_id}", work)
         vectors, encoded = ensure_vectors(spark, cache, night.items, model, version)
-        build_catalogue(night, learning, rows, vectors, config, work / "after", until)
-        catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
+        after = build_catalogue(night, learning, rows, vectors, config, work / "after", until) if outcome else before
+        add_sequential(work / "model", train_sequential(after, rows, config))
+        model = ship_folder(spark, work / "model", f"ranked-{run.run_id}", work)
+        catalogue = ship_folder(spark, work / ("after" if outcome else "before"), f"catalogue-{run.run_id}", work)
         with spark_progress(spark, "scoring validation users", config.score.partitions):
-            rankers = train_fusion(judges, night_parts(model, catalogue, config, run.day), config)
+            rankers = train_ranker(judges, night_parts(model, catalogue, config, run.day), config)
         stage.counts = {"encoded": encoded["encoded"], "pairs": int(rankers.fitted["pairs"])}
     with run.stage("model") as stage:
-        metrics = {
+        tuning = {} if outcome is None else {
             "validation_ndcg@10": outcome.ndcg,
             "validation_ndcg@10_before_fine_tuning": outcome.ndcg_before,
             "training_losses": outcome.losses,
+        }  # fmt: skip
+        metrics = {
+            **tuning,
             "ranker": rankers.fitted,
-            "importance": rankers.fusion.importance(),
+            "importance": rankers.ranker.importance(),
         }
         facts = {**origin(learning, config, run.day), "metrics": metrics}
-        info = finish_model(work / "model", rankers.fusion, facts, rankers.ablations)
+        info = finish_model(work / "model", rankers.ranker, facts, rankers.ablations)
         load_encoder(work / "model")
         replace_folder(work / "model", Path(config.model))
         run.model_version = info.version
-    print(
-        f"model {info.version} written to {config.model}: pair scorer NDCG@10 on validation candidates "
-        f"{outcome.ndcg_before:.4f} before fine-tuning, {outcome.ndcg:.4f} after {outcome.steps} steps"
-    )
+    said = f"model {info.version} written to {config.model}"
+    if outcome:
+        said += (
+            f": pair scorer NDCG@10 on validation candidates {outcome.ndcg_before:.4f} before fine-tuning, "
+            f"{outcome.ndcg:.4f} after {outcome.steps} steps"
+        )
+    print(said)
+
+
+def _open_scorer(config: Config) -> Scorer | Unread:
+    """Open the pretrained encoder under an untrained head, if an encoder is needed."""
+    if config.scorer == Unread.name:
+        return Unread()
+    backbone = load_backbone(config.encoder.path, config.encoder.allow_download)
+    require_fitting(backbone, config)
+    torch.manual_seed(config.train.seed)  # the head's first weights
+    return make_scorer(config.scorer, backbone, config.train.cached_layers)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from llmrec import columns as C
 from llmrec.domain.table_names import table_name
 from llmrec.errors import ConfigError
 
+_RANKERS_BY_ENCODER = {"hybrid", "similar", "sequential", "dense", "bert"}
+
 
 class Settings(BaseModel):
     """Base of all sections: unknown keys are refused and nothing changes after reading."""
@@ -118,8 +120,13 @@ class Train(Settings):
 
     seed: int = 1
     """Seed of sampling, shuffling and initialisation."""
-    scorer: Literal["prefix", "joint"] = "prefix"
-    """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower."""
+    ranker: Literal[
+        "hybrid", "popularity", "co-visitation", "next", "ease", "lexical", "similar", "sequential", "dense", "bert"
+    ] = "hybrid"
+    """hybrid learns from all sources and the pair scorer how to rank; the others go by one of them alone."""
+    scorer: Literal["prefix", "joint", "none"] = "prefix"
+    """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; none reads
+    nothing: no encoder is tuned or asked, lists come from events and words."""
     cached_layers: int = Field(default=4, ge=0)
     """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
     frozen_layers: int = Field(default=2, ge=0)
@@ -157,6 +164,8 @@ class Candidates(Settings):
     """approximate looks at a part of the items, with faiss (pip install "llmrec[approximate]")."""
     similar: int = Field(default=50, ge=0)
     """Nearest items to the mean vector of the user's latest ones."""
+    sequential: int = Field(default=50, ge=0)
+    """Items that the order of the latest ones asks for, by a small transformer over their vectors (0: not trained)."""
     lexical: int = Field(default=50, ge=0)
     """Items whose texts share telling words with the latest ones'."""
     covisitation: int = Field(default=100, ge=0)
@@ -266,6 +275,11 @@ class Config(Settings):
     report: Report = Report()
     spark: dict[str, str] = {}
     """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win."""
+
+    @property
+    def scorer(self) -> str:
+        """The scorer that is needed: none for a ranker that goes by events or words alone."""
+        return self.train.scorer if self.train.ranker in _RANKERS_BY_ENCODER else "none"
 
     @property
     def sha(self) -> str:

@@ -134,6 +134,9 @@ def catalogue(
             "taken": counts,
             "taken_lately": counts,
             "liked": counts,
+            "idle": [1.0 if count else None for count in counts],
+            "group-category": pa.array([[]] * size, pa.list_(pa.string())),
+            "group-attributes": pa.array(brands or [[]] * size, pa.list_(pa.string())),
             **({"group-brand": brands} if brands else {}),
         }
     )

@@ -32,6 +32,10 @@ FEATURES = (
     Feature("dense_rank", "place among the candidates by dense, 0 is best", "similarity", BERT),
     Feature("similar", "cosine of the item's vector and the mean of the recent items'", "similarity", BERT),
     Feature("similar_rank", "place among the candidates by similar, 0 is best", "similarity", BERT),
+    Feature(
+        "sequential", "cosine of the item's vector and the one that the order of the history asks for", "next", BERT
+    ),
+    Feature("sequential_rank", "place among the candidates by sequential, 0 is best", "next", BERT),
     Feature("lexical", "lexical cosines (TF-IDF) with the recent items, the last counting most", "similarity"),
     Feature("lexical_last", "lexical cosine with the last item alone", "similarity"),
     Feature("lexical_rank", "place among the candidates by lexical, 0 is best", "similarity"),
@@ -46,12 +50,24 @@ FEATURES = (
     Feature("pair_rank", "place among the candidates by pair_logit, 0 is best", "similarity", PAIR_SCORER),
     Feature("popularity", "log of one plus the events on the item, all time", "popularity"),
     Feature("popularity_lately", "log of one plus the events on the item in the popularity window", "popularity"),
+    Feature("trend", "log of the share of the events on the item that fall into the popularity window", "popularity"),
+    Feature("recency", "log of one plus the days since the last event on the item, if there is any", "popularity"),
     Feature("liked_share", "share of liking events among the events on the item, smoothed", "popularity"),
+    Feature(
+        "category_match", "share of the recent items with the item's category, the last counting most", "similarity"
+    ),
+    Feature("attribute_match", "the same by attributes: brand, creator and the like", "similarity"),
     Feature("again", "one over the place among the user's recent items, the last is 1; 0 if not there", "again"),
     Feature("supplied", "source_score of the candidates table, 0 if not there"),
     Feature("history_length", "log of one plus the number of items the user has seen"),
+    Feature("idle", "log of one plus the days since the user's last event, if there is any"),
 )
 
 NAMES = tuple(feature.name for feature in FEATURES)
 COLUMN = {name: place for place, name in enumerate(NAMES)}
 """Column of the feature matrix by feature name."""
+FEATURE_ALONE = {
+    "popularity": "popularity_lately", "co-visitation": "covisitation", "next": "next", "ease": "ease",
+    "lexical": "lexical", "similar": "similar", "sequential": "sequential", "dense": "dense", "bert": "pair_logit",
+}  # fmt: skip
+"""What a ranker goes by that is not the hybrid one, by its name."""

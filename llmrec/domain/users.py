@@ -1,6 +1,7 @@
 """What the model is told about one user."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,8 @@ class User:
     """Profile text."""
     supplied: dict[int, float] = field(default_factory=dict)
     """Score by item of the user-supplied candidates."""
+    idle_days: float = math.nan
+    """Days since the last event; NaN without one."""
 
     @property
     def without_history(self) -> bool:

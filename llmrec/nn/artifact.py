@@ -18,18 +18,25 @@ from tokenizers import Tokenizer
 
 from llmrec.errors import ArtifactError, OutputError
 from llmrec.nn.ablations import ABLATIONS
+from llmrec.nn.alone import Alone
 from llmrec.nn.backbone import Backbone, BackboneShape
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
+from llmrec.nn.sequential import Sequential, load_sequential, save_sequential
 from llmrec.nn.tokens import TextLimits, Tokens
+from llmrec.nn.unread import Unread
 
-FORMAT = "llmrec/1"
+FORMAT = "llmrec/2"
+Ranker = Fusion | Alone
 _MANIFEST = "manifest.json"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = "scorer.json"
 _TOKENIZER = "tokenizer.json"
-_FUSION = "fusion.json"
+_RANKER = "ranker.json"
+_SEQUENTIAL = "sequential.safetensors"
+_ENCODER = (_WEIGHTS, _SETTINGS, _TOKENIZER)
+"""The files that decide vectors and tokens."""
 _WITHOUT = "ablation-{}.json"
 
 
@@ -45,7 +52,7 @@ class ModelInfo:
     manifest: dict[str, Any]
 
 
-def save_encoder(folder: Path, scorer: Scorer, tokens: Tokens) -> str:
+def save_encoder(folder: Path, scorer: Scorer | Unread, tokens: Tokens) -> str:
     """Write weights, configuration and tokenizer to ``folder``; return the encoder version."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}, folder / _WEIGHTS)
@@ -53,21 +60,26 @@ def save_encoder(folder: Path, scorer: Scorer, tokens: Tokens) -> str:
     tokens.tokenizer.save(str(folder / _TOKENIZER))
     settings = {
         "scorer": scorer.name,
-        "backbone": asdict(scorer.backbone.shape),
-        "cached_layers": scorer.cached_layers,
+        "backbone": asdict(scorer.backbone.shape) if isinstance(scorer, Scorer) else None,
+        "cached_layers": scorer.cached_layers if isinstance(scorer, Scorer) else 0,
         "texts": asdict(tokens.limits),
         "tokens": {"first": tokens.first, "between": tokens.between},
     }
     (folder / _SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    return _fingerprint({name: sha for name, sha in _shas(folder).items() if name != _FUSION})
+    return _encoder_version(folder)
+
+
+def _encoder_version(folder: Path) -> str:
+    """Return the version of the encoder in a model folder."""
+    return _fingerprint({name: _sha256(folder / name) for name in sorted(_ENCODER)})
 
 
 def finish_model(
-    folder: Path, fusion: Fusion, facts: dict[str, Any], ablations: Mapping[str, Fusion] | None = None
+    folder: Path, ranker: Ranker, facts: dict[str, Any], ablations: Mapping[str, Fusion] | None = None
 ) -> ModelInfo:
-    """Add the fusion trees, those of ``ablations`` by name, and the manifest with ``facts``."""
-    encoder_version = _fingerprint(_shas(folder))
-    fusion.save(folder / _FUSION)
+    """Add the ranker, those of ``ablations`` by name, and the manifest with ``facts``."""
+    encoder_version = _encoder_version(folder)
+    ranker.save(folder / _RANKER)
     for name, without in (ablations or {}).items():
         without.save(folder / _WITHOUT.format(name))
     shas = _shas(folder)
@@ -125,7 +137,7 @@ def resolve_model(path: str) -> ModelInfo:
         raise ArtifactError(f"{manifest_path}: is not a manifest of llmrec ({error!r})") from error
     if kind != FORMAT:
         raise ArtifactError(f"{manifest_path}: format is {kind!r}, expected {FORMAT!r}")
-    for needed in (_WEIGHTS, _FUSION, _SETTINGS, _TOKENIZER):
+    for needed in (_WEIGHTS, _RANKER, _SETTINGS, _TOKENIZER):
         if needed not in files:
             raise ArtifactError(f"{manifest_path}: lists no {needed}, expected one")
     for name, sha in files.items():
@@ -137,11 +149,13 @@ def resolve_model(path: str) -> ModelInfo:
     return ModelInfo(folder, _fingerprint(files), encoder_version, manifest)
 
 
-def load_encoder(folder: Path) -> tuple[Scorer, Tokens]:
+def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
     """Load scorer and tokenizer from a folder written by `save_encoder`."""
     settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-    backbone = Backbone(BackboneShape(**settings["backbone"]))
-    scorer = make_scorer(settings["scorer"], backbone, settings["cached_layers"])
+    scorer: Scorer | Unread = Unread()
+    if settings["scorer"] != Unread.name:
+        backbone = Backbone(BackboneShape(**settings["backbone"]))
+        scorer = make_scorer(settings["scorer"], backbone, settings["cached_layers"])
     try:
         scorer.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -151,9 +165,23 @@ def load_encoder(folder: Path) -> tuple[Scorer, Tokens]:
     return scorer.eval(), Tokens(tokenizer, **settings["tokens"], limits=TextLimits(**settings["texts"]))
 
 
-def load_fusion(folder: Path) -> Fusion | None:
-    """Load the fusion trees of a model folder; None where there are none yet, while train is still at work."""
-    return Fusion.load(folder / _FUSION) if (folder / _FUSION).exists() else None
+def load_ranker(folder: Path) -> Ranker | None:
+    """Load the ranker of a model folder; None where there is none yet, while train is still at work."""
+    path = folder / _RANKER
+    if not path.exists():
+        return None
+    return Alone.load(path) if Alone.wrote(path) else Fusion.load(path)
+
+
+def add_sequential(folder: Path, sequential: Sequential | None) -> None:
+    """Add what was learned of the order of histories, if anything was."""
+    if sequential is not None:
+        save_sequential(folder / _SEQUENTIAL, sequential)
+
+
+def find_sequential(folder: Path) -> Sequential | None:
+    """Load what `add_sequential` added; None where there is nothing."""
+    return load_sequential(folder / _SEQUENTIAL) if (folder / _SEQUENTIAL).exists() else None
 
 
 def load_ablations(folder: Path) -> dict[str, Fusion]:

@@ -1,7 +1,7 @@
 """Which items are scored for a user: the union of what several sources propose."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ class CandidateSizes:
 
     dense: int
     similar: int
+    sequential: int
     lexical: int
     covisitation: int
     next: int
@@ -30,6 +31,13 @@ class CandidateSizes:
     """Of all of them, those that the pair scorer reads, see `Proposals.agreed`."""
     at_least: int = 0
     """A shorter union is filled with popular items, as far as there are any: a list of N needs N candidates."""
+
+    def alone(self, ranker: str) -> "CandidateSizes":
+        """Return what a ranker needs that goes by one source alone; all for others, such as one by pair logits."""
+        if ranker not in SOURCES:
+            return self
+        others = {source.replace("-", ""): 0 for source in SOURCES if source != ranker}
+        return replace(self, **others, pair_scored=0)
 
     def of(self, source: str) -> int:
         """Return the size of one of SOURCES."""

@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 
 RELATIONS = (C.COVISITATION, C.NEXT, C.EASE)
 """The kinds of neighbours that a catalogue holds."""
-_ARRAYS = ("tokens", "token_starts", "telling", "vectors", "available", "taken", "taken_lately", "liked")
+_ARRAYS = ("tokens", "token_starts", "telling", "vectors", "available", "taken", "taken_lately", "liked", "idle")
 _PARTS = ("starts", "items", "weights")
 GROUP = "group-"
 """How the columns and arrays of groups are called, before their kind."""
@@ -42,6 +42,29 @@ class Groups:
     def of(self, item: int) -> Ints:
         """Return the codes of one item."""
         return self.codes[self.starts[item] : self.starts[item + 1]]
+
+    def shared(self, history: Ints, items: Ints, fade: float) -> Floats:
+        """Return the largest share of ``history``, oldest first, that has a code in common with each of ``items`` (P,).
+
+        Each step back counts ``fade`` as much.
+        """
+        place, codes = self._codes(history)
+        weights = fade ** np.arange(len(history) - 1, -1, -1)
+        known, which = np.unique(codes, return_inverse=True)
+        found = np.zeros(len(items), np.float32)
+        if len(known):
+            shares = np.bincount(which, weights[place]) / weights.sum()
+            owner, asked = self._codes(items)
+            at = np.searchsorted(known, asked).clip(max=len(known) - 1)
+            np.maximum.at(found, owner, np.where(known[at] == asked, shares[at], 0).astype(np.float32))
+        return found
+
+    def _codes(self, items: Ints) -> tuple[Longs, Ints]:
+        """Return all codes of ``items``, end to end, and the place of the item of each."""
+        firsts, counts = self.starts[items], self.starts[items + 1] - self.starts[items]
+        owner = np.repeat(np.arange(len(items)), counts)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return owner, self.codes[firsts[owner] + within]
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,8 @@ class Catalogue:
     """(S,) events on the item in the popularity window."""
     liked: Longs
     """(S,) liking events on the item, all time."""
+    idle: Floats
+    """(S,) days since the last event on the item, NaN without one."""
     related: Mapping[str, Neighbours]
     """By relation: what is taken by the same users (RELATIONS)."""
     words: Neighbours
@@ -71,7 +96,7 @@ class Catalogue:
     telling: Floats
     """How much each word piece tells."""
     groups: Mapping[str, Groups]
-    """By kind (category, brand, ...): what each item belongs to."""
+    """By kind (category, all attributes, brand, ...): what each item belongs to."""
     popular: Ints
     """Available items, most taken lately first, then most taken, then by index."""
 
@@ -127,7 +152,7 @@ def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Tabl
 
     Args:
         folder: created; must not exist.
-        items: item_id, title, tokens, vector, available, taken, taken_lately, liked; one row per item, in index order.
+        items: item_id, title, tokens, vector, available, taken, taken_lately, liked, idle; one row per item, by index.
             Columns named group-KIND hold the groups of each item, lists of text.
         related: for each of RELATIONS item, neighbour, weight; in any order, items by index.
 
@@ -154,6 +179,7 @@ def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Tabl
     }
     for name in ("taken", "taken_lately", "liked"):
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
+    arrays["idle"] = items["idle"].to_numpy(zero_copy_only=False).astype(np.float32)
     arrays |= {f"words-{part}": getattr(words, part) for part in _PARTS}
     for relation in RELATIONS:
         rows = related[relation].sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])

@@ -7,14 +7,13 @@ from typing import Any
 import lightgbm
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from llmrec.domain.features import NAMES
 from llmrec.errors import ArtifactError
+from llmrec.nn.platt import Doubles, fit_platt
 
 Matrix = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 _PARAMETERS = {
     "objective": "lambdarank",
@@ -80,7 +79,7 @@ class Fusion:
             for kind in (likes, ~likes):
                 fold[kind] = np.arange(kind.sum()) % _FOLDS
             trees, unseen = _cross_validate(parameters, data, rows, features, fold[owners][of_pair])
-        return Fusion(lightgbm.train(parameters, data, trees), *_platt(unseen, liked))
+        return Fusion(lightgbm.train(parameters, data, trees), *fit_platt(unseen, liked))
 
     def probabilities(self, features: Matrix) -> Doubles:
         """Return the probability of each pair, (P,); a higher score has a higher probability, strictly."""
@@ -142,15 +141,3 @@ def _cross_validate(
     for held_out, booster in enumerate(boosters.boosters):
         unseen[fold == held_out] = booster.predict(features[fold == held_out], num_iteration=trees)
     return trees, unseen
-
-
-def _platt(scores: Doubles, liked: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Fit slope and intercept of a logistic curve by log loss; the slope is positive, so that the order stays."""
-
-    def loss(at: Doubles) -> float:
-        odds = np.exp(at[0]) * scores + at[1]
-        return float(np.mean(np.logaddexp(0, odds) - liked * odds))
-
-    share = (liked.sum() + 1) / (len(liked) + 2)
-    best = minimize(loss, np.array([0.0, np.log(share / (1 - share))]), method="Nelder-Mead").x
-    return float(np.exp(best[0])), float(best[1])

@@ -9,15 +9,18 @@ from llmrec.nn.gpu_engine import GpuEngine
 from llmrec.nn.linear import Precision, best_float
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import PairScorer, Scorer
+from llmrec.nn.unread import Unread
 from llmrec.nn.varlen import is_supported
 
 
-def for_inference(scorer: Scorer, precision: Precision | None = None) -> PairScorer:
+def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -> PairScorer:
     """Return what scores like ``scorer`` as it is now, and fastest where it is.
 
     ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for or
     it has no kernel for this encoder. int8 exists for the prefix scorer on a CPU; elsewhere it means the best floats.
     """
+    if isinstance(scorer, Unread):
+        return scorer
     scorer, on_cpu = scorer.eval(), scorer.device.type == "cpu"
     if on_cpu and isinstance(scorer, PrefixScorer):
         return Engine(scorer, precision or best_float())

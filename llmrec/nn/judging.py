@@ -20,7 +20,9 @@ from llmrec.nn.sources import SOURCES
 LLMREC, BERT = "llmrec", "bert"
 ALONE = (C.EASE, C.NEXT, C.LEXICAL, C.COVISITATION, C.POPULARITY)
 """Sources that can rank all items by themselves."""
-SYSTEMS = (LLMREC, *ALONE, C.DENSE, BERT, *(one.name for one in ABLATIONS))
+AMONG = (C.SEQUENTIAL, C.DENSE, C.SIMILAR)
+"""Sources that are asked about the candidates alone."""
+SYSTEMS = (LLMREC, *ALONE, *AMONG, BERT, *(one.name for one in ABLATIONS))
 BINS = 10
 
 
@@ -44,7 +46,7 @@ def judge_user(
 ) -> Judged:
     """Rank with every system; lists are cut to ``longest`` after the AUC is taken of the whole.
 
-    llmrec, dense and bert rank the candidates, ``ablations`` (rankers by name of ABLATIONS) those of the sources they
+    llmrec, bert and AMONG rank the candidates, ``ablations`` (rankers by name of ABLATIONS) those of the sources they
     go by; the other systems all available items they know that are not excluded.
     """
     probabilities = recommender.probabilities(scored)
@@ -52,7 +54,7 @@ def judge_user(
     orders = {
         LLMREC: items[best_first(probabilities, items)],
         **{source: scored.answers[source].best(len(recommender.catalogue)) for source in ALONE},
-        C.DENSE: items[best_first(features[:, COLUMN["dense"]], items)],
+        **{source: items[best_first(scored.proposals.scored_by(source), items)] for source in AMONG},
         BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),
         **{one.name: _rank_without(one, ablations.get(one.name), scored) for one in ABLATIONS},
     }

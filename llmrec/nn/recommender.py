@@ -1,7 +1,7 @@
 """From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from llmrec.domain.ranking import places
 from llmrec.domain.reasons import reason
 from llmrec.domain.rules import Doubles, ListRules, Places, choose, keeps
 from llmrec.domain.users import Items, User
+from llmrec.nn.alone import Alone
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
@@ -24,10 +25,14 @@ from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.scorer import ReadUsers, Scorer
+from llmrec.nn.sequential import Sequential
 from llmrec.nn.sources import SOURCES, Answer, open_sources
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
+from llmrec.nn.unread import Unread
 
+_FADE = 0.8
+"""How much a step back in the history counts for what recent items have in common with a candidate."""
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
 
@@ -64,12 +69,13 @@ class Recommender:
         self,
         *,
         catalogue: Catalogue,
-        scorer: Scorer,
+        scorer: Scorer | Unread,
         tokens: Tokens,
         sizes: CandidateSizes,
-        fusion: Fusion | None,
+        fusion: Fusion | Alone | None,
         precision: Precision | None = None,
         index: Index | None = None,
+        sequential: Sequential | None = None,
         rules: ListRules | None = None,
         exploration: Exploration | None = None,
     ) -> None:
@@ -85,17 +91,18 @@ class Recommender:
             rules: what lists must be like; None asks nothing of them.
             exploration: how much is tried out; None: nothing.
             index: answers dense retrieval; None searches all vectors of the catalogue.
+            sequential: what the order of a history asks for; None: nothing.
         """
         self.catalogue = catalogue
         self._scorer = for_inference(scorer, precision)
         self.tokens = tokens
-        self.sizes = sizes
+        self.sizes = replace(sizes, pair_scored=0) if isinstance(scorer, Unread) else sizes
         self.fusion = fusion
         self._rules = rules or ListRules()
         self._exploration = exploration or Exploration()
         self._states = StateCache(self._scorer, tokens, catalogue)
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
-        self._open = open_sources(catalogue, index, sizes.dense, sizes.similar)
+        self._open = open_sources(catalogue, index, sequential, {name: sizes.of(name) for name in SOURCES})
 
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
@@ -139,6 +146,8 @@ class Recommender:
         ]
 
     def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
+        if isinstance(self._scorer, Unread):
+            return [np.zeros(1, np.int32)] * len(users)
         profiles = self.tokens.pieces([user.text for user in users], self.tokens.limits.max_user_tokens)
         return [
             self.tokens.user_sequence(profile, [self.catalogue.pieces(item) for item in self._history(user)])
@@ -160,7 +169,7 @@ class Recommender:
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE, C.SIMILAR, C.LEXICAL):
+        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
             name = source.replace("-", "")
             scores = proposals.scored_by(source)
             put(name, scores)
@@ -178,10 +187,15 @@ class Recommender:
             put("last_liked", cosines[:, -1])
         put("popularity", np.log1p(catalogue.taken[items]))
         put("popularity_lately", proposals.scored_by(C.POPULARITY))
+        put("trend", np.log((catalogue.taken_lately[items] + 1) / (catalogue.taken[items] + 1)))
+        put("recency", np.log1p(catalogue.idle[items]))
         put("liked_share", (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2))
+        put("category_match", catalogue.groups[C.CATEGORY].shared(user.recent, items, _FADE))
+        put("attribute_match", catalogue.groups[C.ATTRIBUTES].shared(user.recent, items, _FADE))
         put("again", proposals.scored_by(C.AGAIN))
         put("supplied", proposals.scored_by(C.SUPPLIED))
         put("history_length", 0.0 if user.without_history else float(np.log1p(len(user.seen))))
+        put("idle", np.log1p(user.idle_days))
         return matrix
 
     def _top(self, scored: Scored, top_n: int) -> list[Recommendation]:
@@ -234,7 +248,7 @@ class Recommender:
         history = self._history(user)
         similar: list[str | None] = [None] * len(items)
         if len(history):
-            cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[items].T
+            cosines = self._likeness(history, items)
             similar = [*self.catalogue.titles(history[cosines.argmax(axis=0)])]
         covisited, follows = (self._strongest(relation, user, items) for relation in (C.COVISITATION, C.NEXT))
         return [
@@ -262,6 +276,13 @@ class Recommender:
                 named[strongest] += 1
             found.append(None if strongest is None else titles[strongest])
         return found
+
+    def _likeness(self, history: Items, items: Items) -> Floats:
+        """Return how alike the texts of ``history`` (L,) and ``items`` (P,) are, (L, P)."""
+        cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[items].T
+        if cosines.any():
+            return cosines
+        return np.stack([self.catalogue.alike(items[at : at + 1]).look_up(history) for at in range(len(items))], axis=1)
 
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]

@@ -1,6 +1,6 @@
 """Where candidates come from. All sources have one signature: asked about users, each proposes items and scores any."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -14,8 +14,9 @@ from llmrec.domain.users import Items, User
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import Index
+from llmrec.nn.sequential import Sequential
 
-SOURCES = (C.DENSE, C.SIMILAR, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
+SOURCES = (C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
 
 _FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILAR: 0.6}
 """How much a step back in the history counts: what comes next depends on the last items most."""
@@ -23,6 +24,10 @@ _FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILA
 
 _TEXTS_READ = 8
 """Latest items whose words are looked up; those before count less than a fiftieth."""
+
+
+Query = Callable[[Sequence[User], Tensor], Tensor]
+"""From B users and their vectors to what is looked for, (B, D); all 0 where there is nothing to go by."""
 
 
 class Answer(Protocol):
@@ -42,11 +47,24 @@ class Source(Protocol):
         """Answer for each of B users; ``vectors`` are theirs, (B, D) of unit length."""
 
 
-def open_sources(catalogue: Catalogue, index: Index, dense: int, similar: int) -> dict[str, Source]:
-    """Return all sources of a catalogue by name; by vectors ``dense`` and ``similar`` items are found."""
+def open_sources(
+    catalogue: Catalogue, index: Index, sequential: Sequential | None, counts: Mapping[str, int]
+) -> dict[str, Source]:
+    """Return all sources of a catalogue by name.
+
+    Args:
+        catalogue: of the night.
+        index: of its vectors.
+        sequential: None knows nothing.
+        counts: how many items each of the sources finds that go by vectors.
+    """
+    by_vectors: dict[str, Query] = {
+        C.DENSE: lambda _, vectors: vectors,
+        C.SIMILAR: partial(_mean_of_recent, catalogue),
+        C.SEQUENTIAL: partial(_next_of_recent, catalogue, sequential),
+    }
     return {
-        C.DENSE: Nearest(catalogue, index, dense, lambda _, vectors: vectors),
-        C.SIMILAR: Nearest(catalogue, index, similar, partial(_mean_of_recent, catalogue)),
+        **{name: Nearest(catalogue, index, counts[name], query) for name, query in by_vectors.items()},
         C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
@@ -116,8 +134,7 @@ class Nearest:
     catalogue: Catalogue
     index: Index
     count: int
-    query: Callable[[Sequence[User], Tensor], Tensor]
-    """From B users and their vectors to what is looked for, (B, D); all 0 where there is nothing to go by."""
+    query: Query
 
     def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
         """See `Source`."""
@@ -139,6 +156,14 @@ def _mean_of_recent(catalogue: Catalogue, users: Sequence[User], vectors: Tensor
         mean += shares.astype(np.float32) @ catalogue.vectors[user.recent]
         mean /= max(float(np.linalg.norm(mean)), 1e-12)
     return torch.from_numpy(means).to(vectors.device)
+
+
+def _next_of_recent(
+    catalogue: Catalogue, sequential: Sequential | None, users: Sequence[User], vectors: Tensor
+) -> Tensor:
+    if sequential is None:
+        return torch.zeros(len(users), catalogue.vectors.shape[1], device=vectors.device)
+    return sequential.next_vectors([user.recent for user in users], catalogue).to(vectors.device)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What train, score and evaluate share: the catalogue of one moment, and the users as they stood then."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from llmrec import columns as C
 from llmrec.config import Config
 from llmrec.domain.exploration import Exploration
 from llmrec.domain.rules import ListRules
-from llmrec.errors import InputTableError
+from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import GROUP, Catalogue, write_catalogue
@@ -81,11 +83,21 @@ def open_night(
     )
 
 
+def require_ranker(manifest: Mapping[str, Any], config: Config) -> None:
+    """Raise ArtifactError unless the model was trained to rank by what the configuration says."""
+    trained = manifest.get("config", {}).get("train", {}).get("ranker")
+    if trained != config.train.ranker:
+        raise ArtifactError(
+            f"{config.model}: was trained with train.ranker {trained}, the configuration says {config.train.ranker}; "
+            "expected the same: train again, or set it back"
+        )
+
+
 def user_rows(night: Night, events: DataFrame, config: Config, *, liked: int, until: date) -> DataFrame:
     """One row per user who has events among ``events``, all before ``until``, or a profile; see spark.users."""
     sizes = config.candidates
     gathered = gather_users(
-        events, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked,
+        events, until=until, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked,
         again_before=config.rules.again_before(until),
     )  # fmt: skip
     known = add_supplied(add_profiles(gathered, night.users), night.candidates, sizes.supplied)
@@ -107,12 +119,13 @@ def build_catalogue(
         until: the day on which the popularity window ends.
     """
     counts = popularity(events, until, config.candidates.popularity_days)
+    kinds = dict.fromkeys((C.CATEGORY, C.ATTRIBUTES, *config.rules.at_most))
     columns = night.items.join(vectors.select(C.TEXT_SHA, C.TOKENS, C.VECTOR), on=C.TEXT_SHA, how="inner").join(
         counts, on=INDEX, how="left"
     )
     whole = columns.select(
         INDEX, C.ITEM, C.TITLE, C.TOKENS, C.VECTOR, AVAILABLE,
-        *(groups_of(kind).alias(f"{GROUP}{kind}") for kind in config.rules.at_most),
+        *(groups_of(kind).alias(f"{GROUP}{kind}") for kind in kinds), "idle",
         *(F.coalesce(name, F.lit(0)).cast("long").alias(name) for name in ("taken", "taken_lately", "liked")),
     ).orderBy(INDEX)  # fmt: skip
     table = whole.toArrow()
@@ -153,11 +166,12 @@ def night_parts(model: Shipped, catalogue: Shipped, config: Config, run_date: da
     """Put together what the workers need on ``run_date``."""
     named = {field.name for field in fields(CandidateSizes)}
     precision, rules = config.score.precision, config.rules
+    sizes = CandidateSizes(**config.candidates.model_dump(include=named), at_least=config.score.top_n)
     return NightParts(
         model=model,
         catalogue=catalogue,
         rules=ListRules(rules.min_score, tuple(sorted(rules.at_most.items())), rules.diversity),
         exploration=Exploration(rules.explore_share, rules.explore_below, run_date.isoformat()),
-        sizes=CandidateSizes(**config.candidates.model_dump(include=named), at_least=config.score.top_n),
+        sizes=sizes.alone(config.train.ranker),
         precision=None if precision == "auto" else Precision(precision),
     )

@@ -15,19 +15,21 @@ from pyspark.sql import functions as F
 from llmrec import __version__
 from llmrec import columns as C
 from llmrec.config import Config
-from llmrec.domain.features import COLUMN
+from llmrec.domain.features import COLUMN, FEATURE_ALONE
 from llmrec.domain.metrics import user_metrics
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import User
 from llmrec.errors import ConfigError, InputTableError
 from llmrec.nn.ablations import ABLATIONS
-from llmrec.nn.artifact import library_versions
+from llmrec.nn.alone import Alone
+from llmrec.nn.artifact import Ranker, library_versions
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
 from llmrec.pipelines.night import Night
@@ -39,7 +41,17 @@ _STOPPING = (0.0, 0.2)
 """Slice of the users by hash from which those come who decide early stopping; they never teach the ranker."""
 
 _JUDGING_SIZES = CandidateSizes(
-    dense=0, similar=0, lexical=0, covisitation=40, next=0, ease=0, popularity=10, again=0, supplied=0, pair_scored=50
+    dense=0,
+    similar=0,
+    sequential=0,
+    lexical=0,
+    covisitation=40,
+    next=0,
+    ease=0,
+    popularity=10,
+    again=0,
+    supplied=0,
+    pair_scored=50,
 )
 
 
@@ -116,19 +128,34 @@ def train_scorer(
     return fine_tune(scorer, tokens, catalogue, users, _plan(config), judge, report)
 
 
+def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) -> Sequential | None:
+    """Learn from the order of histories; None where that is off, or no user has two items.
+
+    Args:
+        catalogue: with the vectors of the fine-tuned encoder.
+        learners: as of `train_scorer`.
+        config: gives the seed and how many users are read.
+    """
+    if not config.candidates.sequential or not catalogue.vectors.any():
+        return None
+    enough = learners.filter(F.size("seen") > 1)
+    users = sample_users(enough, config.train.max_examples, f"examples-{config.train.seed}").toPandas()
+    return fit_sequential(catalogue, to_users(users), seed=config.train.seed)
+
+
 @dataclass(frozen=True)
 class Rankers:
     """What is fitted on validation likes."""
 
-    fusion: Fusion
+    ranker: Ranker
     ablations: dict[str, Fusion]
     """The same without some signals, by name of ABLATIONS."""
     fitted: dict[str, float]
     """On what: pairs, and the share of liked ones."""
 
 
-def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> Rankers:
-    """Fit the fusion ranker, and its ablations, on validation likes, with features counted before them.
+def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Rankers:
+    """Fit the ranker, and the ablations of the hybrid one, on validation likes, with features counted before them.
 
     Raises InputTableError if no candidate was liked.
     """
@@ -149,17 +176,21 @@ def train_fusion(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     of_pair = np.repeat(np.arange(len(pairs)), pairs)
     owners = table[C.USER].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
 
+    facts = {"pairs": len(liked), "liked_share": float(liked.mean())}
+    if config.train.ranker != "hybrid":
+        return Rankers(Alone.train(FEATURE_ALONE[config.train.ranker], features, liked), {}, facts)
+
     def fit(features: Floats, kept: npt.NDArray[np.bool_]) -> Fusion:
         left = np.bincount(of_pair[kept], minlength=len(pairs))
         return Fusion.train(features[kept], liked[kept], left, owners, seed=config.train.seed)
 
     kept = {one: one.candidates(sources) for one in ABLATIONS}
     return Rankers(
-        fusion=fit(features, np.ones_like(liked)),
+        ranker=fit(features, np.ones_like(liked)),
         ablations={
             one.name: fit(one.features(features), mask) for one, mask in kept.items() if len(set(liked[mask])) == 2
         },
-        fitted={"pairs": len(liked), "liked_share": float(liked.mean())},
+        fitted=facts,
     )
 
 

@@ -13,7 +13,7 @@ from scipy import sparse
 from llmrec import columns as C
 from llmrec.domain.users import Items
 from llmrec.spark.items import INDEX
-from llmrec.spark.splits import LIKES, first_moment
+from llmrec.spark.splits import LIKES, days_before, first_moment
 from llmrec.spark.users import COUNTED
 
 Count = Callable[[Sequence[Items]], sparse.csr_matrix]
@@ -30,13 +30,15 @@ def popularity(events: DataFrame, run_date: date, window_days: int) -> DataFrame
     """Count events per item.
 
     Input:  item, likes, event_time.
-    Output: item, taken (all events), taken_lately (within the window before the run date), liked (liking events).
+    Output: item, taken (all events), taken_lately (within the window before the run date), liked (liking events), idle
+            (days from the last event to the run date).
     """
     lately = F.col(C.EVENT_TIME) >= first_moment(run_date - timedelta(days=window_days))
     return events.groupBy(INDEX).agg(
         F.count("*").alias("taken"),
         F.sum(lately.cast("long")).alias("taken_lately"),
         F.sum(F.col(LIKES).cast("long")).alias("liked"),
+        days_before(run_date, F.max(C.EVENT_TIME)).alias("idle"),
     )
 
 

@@ -54,8 +54,14 @@ def close_items(indexed: DataFrame, allowed: DataFrame | None, denied: DataFrame
 
 
 def groups_of(kind: str) -> Column:
-    """Return what an item belongs to, an array of text: its categories, or its value of an attribute."""
-    known = F.col(C.CATEGORY) if kind == C.CATEGORY else F.array(F.element_at(C.ATTRIBUTES, kind))
+    """Return what an item belongs to, an array of text: its categories, all attributes, or its value of one."""
+    if kind == C.CATEGORY:
+        known = F.col(C.CATEGORY)
+    elif kind == C.ATTRIBUTES:
+        named = F.transform(F.map_entries(C.ATTRIBUTES), lambda one: F.concat_ws("=", one["key"], one["value"]))
+        known = named
+    else:
+        known = F.array(F.element_at(C.ATTRIBUTES, kind))
     return F.coalesce(F.filter(known, lambda name: name.isNotNull()), F.array().cast("array<string>"))
 
 

@@ -34,6 +34,12 @@ def first_moment(day: date) -> Column:
     return F.lit(day.isoformat()).cast("timestamp")
 
 
+def days_before(day: date, moment: Column) -> Column:
+    """Return the days from a moment to the first of a day, fractions too; 0 if it is later."""
+    seconds = first_moment(day).cast("double") - moment.cast("double")
+    return (F.greatest(seconds, F.lit(0.0)) / 86_400).cast("float")
+
+
 def split_by_time(events: DataFrame, run_date: date, days: int) -> DataFrame:
     """Add ``part``: the last ``days`` before the run date are test, as many before them validation."""
     test_from = first_moment(run_date - timedelta(days=days))

@@ -10,14 +10,15 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.domain.users import User
 from llmrec.spark.items import AVAILABLE, INDEX
-from llmrec.spark.splits import LIKES, first_moment
+from llmrec.spark.splits import LIKES, days_before, first_moment
 
 COUNTED = "counted"
 TARGETS = "targets"
+_READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", "idle_days")
 
 
 def gather_users(
-    events: DataFrame, *, recent: int, counted: int, liked: int, again_before: date | None = None
+    events: DataFrame, *, until: date, recent: int, counted: int, liked: int, again_before: date | None = None
 ) -> DataFrame:
     """Gather each user's events.
 
@@ -25,6 +26,7 @@ def gather_users(
     Output: user_id, liked (the latest ``liked`` liked items), recent (the latest ``recent`` items), counted (distinct
             among the latest ``counted``), seen (all items, distinct), excluded (those not last taken before the day
             ``again_before``; all, if that is None); oldest first, an item taken twice stands at its last time.
+            idle_days: from the last event to ``until``.
     """
     last = events.groupBy(C.USER, INDEX).agg(F.max(C.EVENT_TIME).alias("at"), F.max(LIKES).alias(LIKES))
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
@@ -43,6 +45,7 @@ def gather_users(
         _latest(seen, counted).alias(COUNTED),
         seen.alias("seen"),
         excluded.alias("excluded"),
+        days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
     )
 
 
@@ -126,8 +129,9 @@ def to_users(rows: pd.DataFrame) -> list[User]:
             excluded=np.asarray(excluded, np.int32),
             text=text,
             supplied={int(candidate["item"]): float(candidate["score"]) for candidate in supplied},
+            idle_days=float("nan") if idle is None else float(idle),
         )
-        for user_id, liked, recent, seen, excluded, text, supplied in zip(
-            *(rows[name] for name in (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied")), strict=True
+        for user_id, liked, recent, seen, excluded, text, supplied, idle in zip(
+            *(rows[name] for name in _READ), strict=True
         )
     ]

@@ -15,7 +15,7 @@ from llmrec.domain.exploration import Exploration
 from llmrec.domain.rules import ListRules
 from llmrec.domain.users import forget_history, shown_as_new
 from llmrec.nn.approximate import open_index
-from llmrec.nn.artifact import load_ablations, load_encoder, load_fusion
+from llmrec.nn.artifact import find_sequential, load_ablations, load_encoder, load_ranker
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, use_threads
@@ -26,6 +26,7 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import Tokens
+from llmrec.nn.unread import Unread
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.users import TARGETS, to_users
 
@@ -157,14 +158,15 @@ def worker_recommender(parts: NightParts) -> Recommender:
         sizes=parts.sizes,
         rules=parts.rules,
         exploration=parts.exploration,
-        fusion=load_fusion(parts.model.open()),
+        fusion=load_ranker(parts.model.open()),
         precision=parts.precision,
         index=open_index(folder),
+        sequential=find_sequential(parts.model.open()),
     )
 
 
 @lru_cache(maxsize=2)
-def _encoder(model: Shipped) -> tuple[Scorer, Tokens]:
+def _encoder(model: Shipped) -> tuple[Scorer | Unread, Tokens]:
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     use_threads(context.cpus() if context else 1)

@@ -169,7 +169,7 @@ def broken(folder: Path, tmp_path: Path, change: str) -> list[str]:
     elif change == "foreign model":
         (model / "manifest.json").write_text('{"name": "someone else\'s"}')
     elif change == "missing file":
-        (model / "fusion.json").unlink()
+        (model / "ranker.json").unlink()
     elif change == "no model":
         shutil.rmtree(model)
     return [f"model={model}"]
@@ -180,7 +180,7 @@ def broken(folder: Path, tmp_path: Path, change: str) -> list[str]:
     [
         ("changed byte", "model.safetensors: has sha256"),
         ("foreign model", "is not a manifest of llmrec"),
-        ("missing file", "fusion.json: is missing"),
+        ("missing file", "ranker.json: is missing"),
         ("no model", "holds no manifest.json; expected a folder written by jobs/train.py"),
     ],
 )

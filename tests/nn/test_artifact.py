@@ -15,7 +15,7 @@ from llmrec.nn.artifact import (
     ModelInfo,
     finish_model,
     load_encoder,
-    load_fusion,
+    load_ranker,
     replace_folder,
     resolve_model,
     save_encoder,
@@ -72,7 +72,7 @@ def test_a_model_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
     sequences = [t.item_sequence(t.item_pieces(["red tea , unknown"])[0]).tolist() for t in (tokens, loaded_tokens)]
     assert sequences[0] == sequences[1]
     features = np.random.default_rng(0).random((9, len(NAMES))).astype(np.float32)
-    fusion = load_fusion(tmp_path / "model")
+    fusion = load_ranker(tmp_path / "model")
     assert fusion is not None
     np.testing.assert_array_equal(fusion.probabilities(features), tiny.fusion().probabilities(features))
 
@@ -120,7 +120,7 @@ def test_versions_do_not_depend_on_what_the_tokenizer_read_before(tmp_path: Path
 
 def test_while_training_there_are_no_fusion_trees_yet(tmp_path: Path) -> None:
     save_encoder(tmp_path, tiny.scorer(), tiny.tokens())
-    assert load_fusion(tmp_path) is None
+    assert load_ranker(tmp_path) is None
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "3", "null", '{"format": "llmrec/1"}', '{"format": "llmrec/1", "files": 3}']
+    "content", ["{", "[]", "3", "null", '{"format": "llmrec/2"}', '{"format": "llmrec/1", "files": 3}']
 )
 def test_foreign_json_is_no_manifest(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
@@ -144,12 +144,12 @@ def test_a_manifest_without_an_encoder_version_is_refused(model: Path) -> None:
 
 
 def test_another_format_is_refused(model: Path) -> None:
-    change_manifest(model, lambda manifest: manifest.update(format="llmrec/0"))
-    with pytest.raises(ArtifactError, match=r"manifest.json: format is 'llmrec/0', expected 'llmrec/1'"):
+    change_manifest(model, lambda manifest: manifest.update(format="llmrec/1"))
+    with pytest.raises(ArtifactError, match=r"manifest.json: format is 'llmrec/1', expected 'llmrec/2'"):
         resolve_model(str(model))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "fusion.json", "scorer.json", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "ranker.json", "scorer.json", "tokenizer.json"])
 def test_a_missing_changed_or_unlisted_file_is_named(model: Path, name: str) -> None:
     whole = (model / name).read_bytes()
     (model / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -50,7 +50,9 @@ def nearest(*items: int) -> np.ndarray:
 
 def ask(user: User, catalogue: Catalogue, near: np.ndarray | None = None) -> dict[str, Answer]:
     vector = np.full((1, 32), 32**-0.5, np.float32)
-    opened = open_sources(catalogue, ExactIndex(catalogue.vectors, allowed=catalogue.available), 50, 50)
+    opened = open_sources(
+        catalogue, ExactIndex(catalogue.vectors, allowed=catalogue.available), None, dict.fromkeys(SOURCES, 50)
+    )
     answers = {name: source.ask([user], torch.from_numpy(vector))[0] for name, source in opened.items()}
     return answers | {C.DENSE: Near(catalogue, nearest() if near is None else near, vector[0])}
 
@@ -101,7 +103,7 @@ def test_items_like_the_latest_ones_are_found_whoever_took_them(tmp_path: Path) 
     catalogue = tiny.catalogue(tmp_path / "catalogue", ["tea"] * 6, vectors=vectors, taken=[1, 0, 0, 1, 0, 0])
 
     def similar(user: User, count: int) -> list[int]:
-        opened = open_sources(catalogue, ExactIndex(catalogue.vectors), dense=0, similar=count)
+        opened = open_sources(catalogue, ExactIndex(catalogue.vectors), None, dict.fromkeys(SOURCES, count))
         [answer] = opened[C.SIMILAR].ask([user], torch.zeros(1, 32))
         return answer.best(count).tolist()
 

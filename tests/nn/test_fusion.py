@@ -94,17 +94,17 @@ def test_the_same_seed_gives_the_same_trees_and_another_seed_others(tmp_path: Pa
 
 def test_trees_loaded_predict_what_the_saved_ones_did(trained: Fusion, tmp_path: Path) -> None:
     features, _, _ = planted(100, seed=6)
-    trained.save(tmp_path / "fusion.json")
-    loaded = Fusion.load(tmp_path / "fusion.json")
+    trained.save(tmp_path / "ranker.json")
+    loaded = Fusion.load(tmp_path / "ranker.json")
     np.testing.assert_array_equal(loaded.probabilities(features), trained.probabilities(features))
 
 
 def test_trees_of_other_features_are_refused(trained: Fusion, tmp_path: Path) -> None:
-    trained.save(tmp_path / "fusion.json")
-    saved = (tmp_path / "fusion.json").read_text()
-    (tmp_path / "fusion.json").write_text(saved.replace(f"feature_names={NAMES[0]} ", "feature_names=price "))
-    with pytest.raises(ArtifactError, match=r"fusion\.json: was trained on features \['price', .*expected \['covisit"):
-        Fusion.load(tmp_path / "fusion.json")
+    trained.save(tmp_path / "ranker.json")
+    saved = (tmp_path / "ranker.json").read_text()
+    (tmp_path / "ranker.json").write_text(saved.replace(f"feature_names={NAMES[0]} ", "feature_names=price "))
+    with pytest.raises(ArtifactError, match=r"ranker\.json: was trained on features \['price', .*expected \['covisit"):
+        Fusion.load(tmp_path / "ranker.json")
 
 
 def test_probabilities_keep_the_order_of_scores_and_know_nothing_of_users_without_likes() -> None:

@@ -1,6 +1,7 @@
 """Lists with answers known by construction: trees that follow one feature, on a catalogue that plants it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,24 @@ def test_what_the_pair_scorer_does_not_read_lacks_its_features_and_nothing_else(
         assert read.sum() == min(2, len(read))
         assert few.features[read][:, pair[0]] == pytest.approx(every.features[read][:, pair[0]], abs=1e-4)
         assert set(few.features[read][:, pair[1]]) <= {0, 1}
-        assert np.array_equal(np.delete(few.features, pair, axis=1), np.delete(every.features, pair, axis=1))
+        assert np.array_equal(
+            np.delete(few.features, pair, axis=1), np.delete(every.features, pair, axis=1), equal_nan=True
+        )
+
+
+def test_what_recent_items_have_in_common_with_a_candidate_counts_by_how_late_they_are(tmp_path: Path) -> None:
+    brands = [["acme"], ["bolt"], ["acme", "old"], ["bolt"], ["core"], []]
+    catalogue = tiny.catalogue(tmp_path / "catalogue", TEXTS[:6], brands=brands, taken=[9, 9, 9, 0, 9, 9])
+    user = replace(someone("u", [0, 1]), idle_days=3.0)
+    [scored] = recommender(catalogue, None, tiny.sizes(50)).score([user])
+    found = {
+        name: scored.features[:, COLUMN[name]].tolist() for name in ("attribute_match", "recency", "trend", "idle")
+    }
+    assert scored.proposals.items.tolist() == [2, 3, 4, 5]
+    assert found["attribute_match"] == pytest.approx([0.8 / 1.8, 1 / 1.8, 0, 0])
+    assert found["recency"] == pytest.approx([np.log(2), np.nan, np.log(2), np.log(2)], nan_ok=True)
+    assert found["trend"] == [0, 0, 0, 0]
+    assert found["idle"] == pytest.approx([np.log(4)] * 4)
 
 
 def test_a_list_holds_at_most_so_many_of_one_brand(tmp_path: Path, by_covisitation: Fusion) -> None:

@@ -15,6 +15,7 @@ def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession)
     found = {row["item"]: row for row in popularity(events, date(2026, 1, 31), window_days=14).collect()}
     assert (found[0]["taken"], found[0]["taken_lately"], found[0]["liked"]) == (3, 2, 2)
     assert (found[1]["taken"], found[1]["taken_lately"], found[1]["liked"]) == (1, 0, 0)
+    assert [found[item]["idle"] for item in (0, 1)] == [6, 29]
 
 
 def test_covisitation_is_the_cosine_of_the_sets_of_users(spark: SparkSession) -> None:

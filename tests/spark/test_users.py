@@ -1,5 +1,6 @@
 from datetime import date, datetime, timezone
 
+import numpy as np
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -13,6 +14,8 @@ from llmrec.spark.users import (
     to_users,
 )
 
+UNTIL = date(2026, 1, 10)
+
 
 def events(spark: SparkSession, *rows: tuple[str, int, int, bool]):
     moments = [(user, item, datetime(2026, 1, day, tzinfo=timezone.utc), liked) for user, item, day, liked in rows]
@@ -21,18 +24,19 @@ def events(spark: SparkSession, *rows: tuple[str, int, int, bool]):
 
 def test_history_is_oldest_first_without_repeats_and_cut_to_the_latest(spark: SparkSession) -> None:
     rows = [("u", 5, 1, True), ("u", 3, 2, True), ("u", 9, 3, False), ("u", 5, 4, False), ("u", 1, 4, True)]
-    [user] = gather_users(events(spark, *rows), recent=2, counted=3, liked=2).collect()
+    [user] = gather_users(events(spark, *rows), until=UNTIL, recent=2, counted=3, liked=2).collect()
     assert user["seen"] == [3, 9, 1, 5]  # 5 stands at its last time; the tie of day 4 is ordered by item
     assert user["recent"] == [1, 5]
     assert user["counted"] == [9, 1, 5]
     assert user["liked"] == [1, 5]  # 5 was liked once, so it counts as liked
+    assert user["idle_days"] == 6
 
 
 def test_items_had_long_ago_are_not_excluded(spark: SparkSession) -> None:
     rows = [("u", 5, 1, True), ("u", 3, 2, True), ("u", 9, 3, False), ("u", 5, 4, False)]
 
     def excluded(again_before: date | None) -> list[int]:
-        sizes = {"recent": 9, "counted": 9, "liked": 9}
+        sizes = {"until": UNTIL, "recent": 9, "counted": 9, "liked": 9}
         [user] = gather_users(events(spark, *rows), **sizes, again_before=again_before).collect()
         return user["excluded"]
 
@@ -42,20 +46,21 @@ def test_items_had_long_ago_are_not_excluded(spark: SparkSession) -> None:
 
 
 def test_what_is_denied_to_a_user_is_excluded_for_that_user_alone(spark: SparkSession) -> None:
-    users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), recent=5, counted=5, liked=5)
+    users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), until=UNTIL, recent=5, counted=5, liked=5)
     denied = spark.createDataFrame([("u", 7), ("u", 1), ("gone", 3)], "user_id string, item int")
     found = {row["user_id"]: row["excluded"] for row in exclude_denied(users, denied).collect()}
     assert {user: sorted(items) for user, items in found.items()} == {"u": [1, 7], "v": [1]}
 
 
 def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> None:
-    gathered = gather_users(events(spark, ("u", 1, 1, True)), recent=5, counted=5, liked=5)
+    gathered = gather_users(events(spark, ("u", 1, 1, True)), until=UNTIL, recent=5, counted=5, liked=5)
     profiles = spark.createDataFrame([("new", "likes tea")], "user_id string, text string")
     candidates = spark.createDataFrame([], "user_id string, item int, source_score double")
     found = {u.user_id: u for u in to_users(add_supplied(add_profiles(gathered, profiles), candidates, 5).toPandas())}
     assert found["new"].without_history
     assert found["new"].text == "likes tea"
     assert found["u"].text == ""
+    assert (np.isnan(found["new"].idle_days), found["u"].idle_days) == (True, 9)
     assert found["u"].liked.tolist() == [1]
 
 
@@ -69,7 +74,7 @@ def test_supplied_candidates_keep_the_best_scores(spark: SparkSession) -> None:
 
 
 def test_targets_are_liked_held_out_items_that_are_not_excluded(spark: SparkSession) -> None:
-    users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), recent=5, counted=5, liked=5)
+    users = gather_users(events(spark, ("u", 1, 1, True), ("v", 1, 1, True)), until=UNTIL, recent=5, counted=5, liked=5)
     rows = [("u", 1, 5, True), ("u", 2, 5, True), ("u", 3, 5, False), ("u", 4, 5, True), ("v", 1, 5, True)]
     held_out = events(spark, *rows).withColumn("available", F.col("item") != 4)
     found = {row["user_id"]: row["targets"] for row in add_targets(users, held_out).collect()}

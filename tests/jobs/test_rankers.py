@@ -1,0 +1,50 @@
+"""A ranker that goes by one source alone, through all jobs, without any encoder."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from llmrec.cli import run_job
+from tests import planted, tiny
+
+jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score", "evaluate")}
+
+
+def run(job: str, folder: Path, *overrides: str) -> int:
+    argv = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, "--set", *overrides]
+    return run_job(job, jobs[job].main, description="", needs_run_date=True, argv=argv)
+
+
+@pytest.fixture(scope="module")
+def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    tiny.encoder_folder(folder / "encoder")
+    (folder / "encoder" / "model.safetensors").unlink()  # only the tokenizer may be needed
+    planted.write_sources(folder)
+    assert run("prepare", folder, "train.ranker=next") == 0
+    return folder
+
+
+def test_what_follows_alone_recommends_what_users_take_next(spark: SparkSession, folder: Path) -> None:
+    for job in ("train", "score", "evaluate"):
+        assert run(job, folder, "train.ranker=next") == 0
+    taken = pd.DataFrame(planted.events(), columns=["user_id", "item_id", "event", "at"])
+    last = taken.sort_values("at").groupby("user_id")["item_id"].last()
+    rows = spark.read.format("delta").load(f"{folder}/lake/recommendations")
+    given = {row["user_id"]: row for row in rows.filter("user_id like 'u%' and rank = 1").collect()}
+    assert np.mean([given[user]["item_id"] == planted.after(item) for user, item in last.items()]) > 0.9
+    assert {row["reason"].split("“")[0] for row in given.values()} == {"Often chosen after "}
+    proposed = rows.select(F.explode("sources").alias("source")).distinct().collect()
+    assert {row["source"] for row in proposed} <= {"next", "popularity", "fallback"}  # popularity fills short lists
+
+
+def test_a_model_is_not_scored_with_another_ranker_than_it_was_trained_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("score", folder, "train.ranker=popularity") == 2
+    assert "was trained with train.ranker next, the configuration says popularity" in capsys.readouterr().err
