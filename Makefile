@@ -12,8 +12,9 @@ JOB = source $(ENV)/java.env && spark-submit --driver-memory 4g jobs/$(1).py --c
 SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
 
 BENCH_ENV := .venv-bench
+PEERS_ENV := .venv-peers
 
-.PHONY: help install demo bench-env test test-fast format lint types check lock clean
+.PHONY: help install demo bench-env peers-env test test-fast format lint types check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,7 +55,7 @@ demo: demo/trained  ## prepare, train, score, evaluate and report on MovieLens 1
 	@$(call JOB,evaluate)
 	@$(call JOB,report)
 
-bench-env: $(BENCH_ENV)/ready demo/data  ## set up the environment of the benchmarks: peers and their pins
+bench-env: $(BENCH_ENV)/ready peers-env  ## set up the environments of the benchmarks: peers and their pins
 
 $(BENCH_ENV)/ready: $(READY) requirements/bench.lock
 	@[ -x $(BENCH_ENV)/bin/python ] || $(BIN)/python -m venv $(BENCH_ENV)
@@ -62,6 +63,14 @@ $(BENCH_ENV)/ready: $(READY) requirements/bench.lock
 	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/bench.lock
 	@VIRTUAL_ENV=$(BENCH_ENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@source $(ENV)/java.env && $(BENCH_ENV)/bin/python tools/set_up_spark.py
+	@touch $@
+
+peers-env: $(PEERS_ENV)/ready demo/data  ## set up the environment of the next-item benchmark's peers
+
+$(PEERS_ENV)/ready: $(READY) requirements/peers.lock
+	@[ -x $(PEERS_ENV)/bin/python ] || $(BIN)/python -m venv $(PEERS_ENV)
+	@echo "installing the peers of the next-item benchmark ..."
+	@VIRTUAL_ENV=$(PEERS_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/peers.lock
 	@touch $@
 
 test: $(READY)  ## run all tests
@@ -90,9 +99,9 @@ lock: $(READY)  ## write the lock files anew
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		pyproject.toml -o requirements/environment.lock
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+	@for name in bench peers; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-		requirements/bench.in -o requirements/bench.lock
+		requirements/$$name.in -o requirements/$$name.lock; done
 
 clean:  ## remove the demo's tables, model and report; the environment and the downloads stay
 	@rm -rf demo/lake demo/work demo/model demo/report.html demo/prepared demo/trained
