@@ -9,7 +9,7 @@ from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import resolve_model
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
-from llmrec.pipelines.score import check_lists, published_rows, require_users
+from llmrec.pipelines.score import check_lists, published_rows, require_users, users_without
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
 from llmrec.spark.shipping import ship_folder
@@ -40,9 +40,12 @@ def main(run: Run) -> None:
         stage.rows_in, stage.rows_out = night.events.count(), eligible
         stage.counts = {"events": stage.rows_in, "users": eligible}
     with run.stage("catalogue") as stage:
-        catalogue = build_catalogue(night, night.events, users, vectors, config, work / "catalogue", run.day)
+        catalogue = build_catalogue(
+            night, night.events, users, vectors, config, work / "catalogue", run.day, without_failed=True
+        )
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
+        stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}
     with run.stage("scores") as stage:
         shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
         parts = night_parts(shipped, shelves, config, run.day)
@@ -54,9 +57,13 @@ def main(run: Run) -> None:
         with spark_progress(spark, "scoring users", config.score.partitions):
             scored.write.parquet(staged)
         rows = spark.read.schema(SCHEMAS[C.RECOMMENDATIONS]).parquet(staged)
+        missing = users_without(spark.read.parquet(staged))
         again_before = config.rules.again_before(run.day)
         stage.counts = check_lists(rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before)
         stage.rows_out = stage.counts["rows"]
+        stage.counts |= {f"users without {source}": count for source, count in missing.items()}
+        for source, count in missing.items():
+            print(f"candidates: the source {source} failed for {count:,} users, who got lists without it; see the log")
     with run.stage("publish") as stage:
         replace_date(rows, target, run.day)
         stage.rows_in = stage.rows_out = stage.counts["rows"] = run.stages[-2].rows_out or 0

@@ -50,6 +50,7 @@ PROPENSITY = "propensity"
 # Candidate sources, as they stand in recommendations.sources
 DENSE = "dense"
 COVISITATION = "co-visitation"
+USER_BASED = "user-based"
 NEXT = "next"
 EASE = "ease"
 LEXICAL = "lexical"

@@ -121,7 +121,17 @@ class Train(Settings):
     seed: int = 1
     """Seed of sampling, shuffling and initialisation."""
     ranker: Literal[
-        "hybrid", "popularity", "co-visitation", "next", "ease", "lexical", "similar", "sequential", "dense", "bert"
+        "hybrid",
+        "popularity",
+        "co-visitation",
+        "user-based",
+        "next",
+        "ease",
+        "lexical",
+        "similar",
+        "sequential",
+        "dense",
+        "bert",
     ] = "hybrid"
     """hybrid learns from all sources and the pair scorer how to rank; the others go by one of them alone."""
     scorer: Literal["prefix", "joint", "none"] = "prefix"
@@ -170,6 +180,8 @@ class Candidates(Settings):
     """Items whose texts share telling words with the latest ones'."""
     covisitation: int = Field(default=100, ge=0)
     """Items that users with the same recent items took too."""
+    userbased: int = Field(default=50, ge=0)
+    """Items of the users whose items are most like the recent ones."""
     next: int = Field(default=50, ge=0)
     """Items that users take soon after the recent ones."""
     ease: int = Field(default=50, ge=0)

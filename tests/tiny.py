@@ -143,6 +143,7 @@ def catalogue(
     related = {
         C.COVISITATION: _weights(pairs),
         C.NEXT: _weights([(a, b, w) for (a, b), w in (after or {}).items()]),
+        C.USER_BASED: _weights([]),
         C.EASE: _weights([]),
     }
     return write_catalogue(folder, items, related)

@@ -23,6 +23,8 @@ FEATURES = (
     Feature("covisitation", "co-visitation weight summed over the recent events", "co-visitation", COLLABORATIVE),
     Feature("covisitation_last", "the same over the last three events", "co-visitation", COLLABORATIVE),
     Feature("covisitation_rank", "place among the candidates by covisitation, 0 best", "co-visitation", COLLABORATIVE),
+    Feature("userbased", "likeness (cosine) of the users who took the item, summed", "co-visitation", COLLABORATIVE),
+    Feature("userbased_rank", "place among the candidates by userbased, 0 is best", "co-visitation", COLLABORATIVE),
     Feature("next", "how often the item is taken after the recent ones, the last counting most", "next", COLLABORATIVE),
     Feature("next_last", "the same after the last item alone", "next", COLLABORATIVE),
     Feature("next_rank", "place among the candidates by next, 0 is best", "next", COLLABORATIVE),
@@ -66,8 +68,10 @@ FEATURES = (
 NAMES = tuple(feature.name for feature in FEATURES)
 COLUMN = {name: place for place, name in enumerate(NAMES)}
 """Column of the feature matrix by feature name."""
+PAIR_FEATURES = tuple(feature.name for feature in FEATURES if feature.signal == PAIR_SCORER)
 FEATURE_ALONE = {
-    "popularity": "popularity_lately", "co-visitation": "covisitation", "next": "next", "ease": "ease",
-    "lexical": "lexical", "similar": "similar", "sequential": "sequential", "dense": "dense", "bert": "pair_logit",
+    "popularity": "popularity_lately", "co-visitation": "covisitation", "user-based": "userbased", "next": "next",
+    "ease": "ease", "lexical": "lexical", "similar": "similar", "sequential": "sequential", "dense": "dense",
+    "bert": "pair_logit",
 }  # fmt: skip
 """What a ranker goes by that is not the hybrid one, by its name."""

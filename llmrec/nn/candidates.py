@@ -22,6 +22,7 @@ class CandidateSizes:
     sequential: int
     lexical: int
     covisitation: int
+    userbased: int
     next: int
     ease: int
     popularity: int

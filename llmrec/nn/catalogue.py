@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-RELATIONS = (C.COVISITATION, C.NEXT, C.EASE)
+RELATIONS = (C.COVISITATION, C.USER_BASED, C.NEXT, C.EASE)
 """The kinds of neighbours that a catalogue holds."""
 _ARRAYS = ("tokens", "token_starts", "telling", "vectors", "available", "taken", "taken_lately", "liked", "idle")
 _PARTS = ("starts", "items", "weights")

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 from scipy import linalg
 
+from llmrec.nn.neighbours import COLUMNS, no_neighbours
+
 Doubles = npt.NDArray[np.float64]
 
 _RIDGE = 10.0
 """Regularisation, as a multiple of how many users take an item on average."""
 _ROUNDING = 1e-6
 """Smaller weights are none."""
-_COLUMNS = {"item": pa.int32(), "neighbour": pa.int32(), "weight": pa.float32()}
 
 
 def ease(together: Doubles, neighbours: int) -> pa.Table:
@@ -27,7 +28,7 @@ def ease(together: Doubles, neighbours: int) -> pa.Table:
     """
     size = len(together)
     if size < 2:
-        return pa.table({name: pa.array([], kind) for name, kind in _COLUMNS.items()})
+        return no_neighbours()
     together[np.diag_indices(size)] += _RIDGE * max(1.0, float(np.trace(together)) / size)
     # Symmetric, so the transpose is the same, and LAPACK, which wants columns together, can work in place.
     inverse = linalg.inv(together.T, overwrite_a=True, check_finite=False).T
@@ -40,4 +41,6 @@ def ease(together: Doubles, neighbours: int) -> pa.Table:
     found = inverse[items, largest]
     said = found > _ROUNDING
     columns = (items[said], largest[said], found[said])
-    return pa.table({name: pa.array(values, _COLUMNS[name]) for name, values in zip(_COLUMNS, columns, strict=True)})
+    return pa.table(
+        {name: pa.array(values, kind) for (name, kind), values in zip(COLUMNS.items(), columns, strict=True)}
+    )

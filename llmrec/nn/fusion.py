@@ -1,6 +1,7 @@
 """The fusion ranker: gradient-boosted trees over all features of a pair, trained to rank, then calibrated."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,11 @@ _FOLDS = 4
 class Fusion:
     """Ranks pairs from their features (LambdaMART, Burges 2010) and gives their probabilities (Platt, 1999)."""
 
-    def __init__(self, booster: lightgbm.Booster, slope: float, intercept: float) -> None:
+    def __init__(self, booster: lightgbm.Booster, slope: float, intercept: float, gain: float = 0.0) -> None:
         self._booster = booster
         self._slope, self._intercept = slope, intercept
+        self.gain = gain
+        """Mean DCG@10 of the lists it learned from, each ranked by trees that had not seen its user."""
 
     @staticmethod
     def train(
@@ -79,7 +82,8 @@ class Fusion:
             for kind in (likes, ~likes):
                 fold[kind] = np.arange(kind.sum()) % _FOLDS
             trees, unseen = _cross_validate(parameters, data, rows, features, fold[owners][of_pair])
-        return Fusion(lightgbm.train(parameters, data, trees), *fit_platt(unseen, liked))
+        gain = _mean_gain(unseen, liked, pairs)
+        return Fusion(lightgbm.train(parameters, data, trees), *fit_platt(unseen, liked), gain)
 
     def probabilities(self, features: Matrix) -> Doubles:
         """Return the probability of each pair, (P,); a higher score has a higher probability, strictly."""
@@ -99,9 +103,19 @@ class Fusion:
         gain = self._booster.feature_importance("gain")
         return dict(zip(NAMES, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True))
 
+    def reads(self, features: Iterable[str]) -> bool:
+        """Tell whether a score depends on any of ``features``."""
+        splits = dict(zip(NAMES, self._booster.feature_importance("split"), strict=True))
+        return any(splits[name] for name in features)
+
     def save(self, path: Path) -> None:
         """Write trees and calibration as JSON."""
-        calibrated = {"slope": self._slope, "intercept": self._intercept, "trees": self._booster.model_to_string()}
+        calibrated = {
+            "slope": self._slope,
+            "intercept": self._intercept,
+            "gain": self.gain,
+            "trees": self._booster.model_to_string(),
+        }
         path.write_text(json.dumps(calibrated, indent=1), encoding="utf-8")
 
     @staticmethod
@@ -113,7 +127,7 @@ class Fusion:
             raise ArtifactError(
                 f"{path}: was trained on features {booster.feature_name()}, expected {list(NAMES)}; train again"
             )
-        return Fusion(booster, saved["slope"], saved["intercept"])
+        return Fusion(booster, saved["slope"], saved["intercept"], saved["gain"])
 
 
 def _cross_validate(
@@ -141,3 +155,12 @@ def _cross_validate(
     for held_out, booster in enumerate(boosters.boosters):
         unseen[fold == held_out] = booster.predict(features[fold == held_out], num_iteration=trees)
     return trees, unseen
+
+
+def _mean_gain(scores: Doubles, liked: npt.NDArray[np.bool_], pairs: npt.NDArray[np.int64]) -> float:
+    """Return the mean DCG@10 of L lists, ``pairs`` (L,) pairs each; gains are not normalised by what is in a list."""
+    owner = np.repeat(np.arange(len(pairs)), pairs)
+    order = np.lexsort((-scores, owner))
+    place = np.arange(len(owner)) - (np.cumsum(pairs) - pairs)[owner]
+    gains = np.where(liked[order] & (place < 10), 1 / np.log2(place + 2), 0)
+    return float(gains.sum() / max(1, len(pairs)))

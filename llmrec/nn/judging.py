@@ -18,7 +18,7 @@ from llmrec.nn.recommender import Recommender, Scored
 from llmrec.nn.sources import SOURCES
 
 LLMREC, BERT = "llmrec", "bert"
-ALONE = (C.EASE, C.NEXT, C.LEXICAL, C.COVISITATION, C.POPULARITY)
+ALONE = (C.EASE, C.NEXT, C.LEXICAL, C.USER_BASED, C.COVISITATION, C.POPULARITY)
 """Sources that can rank all items by themselves."""
 AMONG = (C.SEQUENTIAL, C.DENSE, C.SIMILAR)
 """Sources that are asked about the candidates alone."""

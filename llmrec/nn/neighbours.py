@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from llmrec.domain.users import Items
 
@@ -14,6 +15,13 @@ Longs = npt.NDArray[np.int64]
 _DENSE = 8
 """With more than one neighbour for so many items, adding to an array of all items is faster than sorting."""
 _NOTHING = np.zeros(0, np.int32)
+COLUMNS = {"item": pa.int32(), "neighbour": pa.int32(), "weight": pa.float32()}
+"""Of neighbours as a table."""
+
+
+def no_neighbours() -> pa.Table:
+    """Return a table of neighbours without rows."""
+    return pa.table({name: pa.array([], kind) for name, kind in COLUMNS.items()})
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,17 +8,18 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from llmrec import columns as C
 from llmrec.domain.exploration import Exploration, explore
-from llmrec.domain.features import COLUMN, FEATURES
+from llmrec.domain.features import COLUMN, FEATURES, PAIR_FEATURES
 from llmrec.domain.ranking import places
 from llmrec.domain.reasons import reason
 from llmrec.domain.rules import Doubles, ListRules, Places, choose, keeps
 from llmrec.domain.users import Items, User
 from llmrec.nn.alone import Alone
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
-from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
@@ -26,11 +28,12 @@ from llmrec.nn.ragged import Ragged
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.scorer import ReadUsers, Scorer
 from llmrec.nn.sequential import Sequential
-from llmrec.nn.sources import SOURCES, Answer, open_sources
+from llmrec.nn.sources import SOURCES, Answer, Nothing, open_sources
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.unread import Unread
 
+_LOG = logging.getLogger(__name__)
 _FADE = 0.8
 """How much a step back in the history counts for what recent items have in common with a candidate."""
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
@@ -47,6 +50,8 @@ class Scored:
     proposals: Proposals
     features: Floats
     """(P, len(FEATURES)), columns as in domain.features."""
+    failed: tuple[str, ...] = ()
+    """Sources that raised an error and were left out."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Recommender:
         precision: Precision | None = None,
         index: Index | None = None,
         sequential: Sequential | None = None,
+        without_failed: bool = False,
         rules: ListRules | None = None,
         exploration: Exploration | None = None,
     ) -> None:
@@ -92,14 +98,17 @@ class Recommender:
             exploration: how much is tried out; None: nothing.
             index: answers dense retrieval; None searches all vectors of the catalogue.
             sequential: what the order of a history asks for; None: nothing.
+            without_failed: whether users get their lists without a source that raises an error.
         """
         self.catalogue = catalogue
         self._scorer = for_inference(scorer, precision)
         self.tokens = tokens
-        self.sizes = replace(sizes, pair_scored=0) if isinstance(scorer, Unread) else sizes
+        unread = isinstance(scorer, Unread) or (isinstance(fusion, Fusion) and not fusion.reads(PAIR_FEATURES))
+        self.sizes = replace(sizes, pair_scored=0) if unread else sizes
         self.fusion = fusion
         self._rules = rules or ListRules()
         self._exploration = exploration or Exploration()
+        self._without_failed = without_failed
         self._states = StateCache(self._scorer, tokens, catalogue)
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
         self._open = open_sources(catalogue, index, sequential, {name: sizes.of(name) for name in SOURCES})
@@ -107,7 +116,7 @@ class Recommender:
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
         for scored in self.score(users):
-            yield self._top(scored, top_n)
+            yield self.top(scored, top_n)
 
     def score(self, users: Sequence[User]) -> Iterator[Scored]:
         """Yield each user's candidates with their features, in the order of ``users``."""
@@ -124,7 +133,7 @@ class Recommender:
     @torch.inference_mode()
     def _score_batch(self, users: Sequence[User]) -> list[Scored]:
         states = self._scorer.encode_users(Ragged.of(self._user_sequences(users), self._scorer.device))
-        by_source = {name: source.ask(users, states.vectors) for name, source in self._open.items()}
+        by_source, failed = self._ask(users, states.vectors)
         answers = [{name: of_users[at] for name, of_users in by_source.items()} for at in range(len(users))]
         proposals = [propose(own, self.sizes) for own in answers]
         read = [own.agreed(self.sizes.pair_scored) for own in proposals]
@@ -139,11 +148,26 @@ class Recommender:
             )
         ends = np.cumsum([len(own) for own in read])[:-1]
         return [
-            Scored(user, answer, own, self._features(user, own, chosen, logit))
+            Scored(user, answer, own, self._features(user, own, chosen, logit), failed)
             for user, answer, own, chosen, logit in zip(
                 users, answers, proposals, read, np.split(logits, ends), strict=True
             )
         ]
+
+    def _ask(self, users: Sequence[User], vectors: Tensor) -> tuple[dict[str, Sequence[Answer]], tuple[str, ...]]:
+        """Return the answers of all sources to all users, and which sources failed."""
+        answers: dict[str, Sequence[Answer]] = {}
+        failed = []
+        for name, source in self._open.items():
+            try:
+                answers[name] = source.ask(users, vectors)
+            except Exception:
+                if not self._without_failed:
+                    raise
+                _LOG.exception("source %s failed; its candidates are missing from %d users' lists", name, len(users))
+                answers[name] = [Nothing()] * len(users)
+                failed.append(name)
+        return answers, tuple(failed)
 
     def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
         if isinstance(self._scorer, Unread):
@@ -169,7 +193,7 @@ class Recommender:
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        for source in (C.COVISITATION, C.NEXT, C.EASE, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
+        for source in (*RELATIONS, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
             name = source.replace("-", "")
             scores = proposals.scored_by(source)
             put(name, scores)
@@ -198,7 +222,8 @@ class Recommender:
         put("idle", np.log1p(user.idle_days))
         return matrix
 
-    def _top(self, scored: Scored, top_n: int) -> list[Recommendation]:
+    def top(self, scored: Scored, top_n: int) -> list[Recommendation]:
+        """Return a user's ``top_n`` best candidates, as far as there are so many and the rules let them."""
         if self.fusion is None:
             raise RuntimeError("this recommender was made without a fusion ranker")
         probabilities = self.probabilities(scored)

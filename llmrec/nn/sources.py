@@ -18,7 +18,7 @@ from llmrec.nn.sequential import Sequential
 
 SOURCES = (C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
 
-_FADE = {C.COVISITATION: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILAR: 0.6}
+_FADE = {C.COVISITATION: 1.0, C.USER_BASED: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILAR: 0.6}
 """How much a step back in the history counts: what comes next depends on the last items most."""
 
 
@@ -38,6 +38,18 @@ class Answer(Protocol):
 
     def scores(self, items: Items) -> Floats:
         """Return the score of each of ``items``, (P,); higher is better, 0 where the source knows nothing."""
+
+
+class Nothing:
+    """The answer of a source that knows nothing."""
+
+    def best(self, count: int) -> Items:
+        """See `Answer`."""
+        return np.zeros(0, np.int32)
+
+    def scores(self, items: Items) -> Floats:
+        """See `Answer`."""
+        return np.zeros(len(items), np.float32)
 
 
 class Source(Protocol):

@@ -1,6 +1,6 @@
 """What train, score and evaluate share: the catalogue of one moment, and the users as they stood then."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -21,7 +21,8 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import GROUP, Catalogue, write_catalogue
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
-from llmrec.spark.counts import count_takers, covisitation, followers, popularity, together
+from llmrec.nn.neighbours import no_neighbours
+from llmrec.spark.counts import count_takers, covisitation, followers, popularity, taken_by_alike, together
 from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
@@ -105,7 +106,15 @@ def user_rows(night: Night, events: DataFrame, config: Config, *, liked: int, un
 
 
 def build_catalogue(
-    night: Night, events: DataFrame, rows: DataFrame, vectors: DataFrame, config: Config, folder: Path, until: date
+    night: Night,
+    events: DataFrame,
+    rows: DataFrame,
+    vectors: DataFrame,
+    config: Config,
+    folder: Path,
+    until: date,
+    *,
+    without_failed: bool = False,
 ) -> Catalogue:
     """Write the catalogue of ``events`` to ``folder``.
 
@@ -117,6 +126,7 @@ def build_catalogue(
         config: gives the popularity window and the number of neighbours.
         folder: where it is written; must not exist.
         until: the day on which the popularity window ends.
+        without_failed: whether a relation that cannot be counted is left out, with a message, instead of raising.
     """
     counts = popularity(events, until, config.candidates.popularity_days)
     kinds = dict.fromkeys((C.CATEGORY, C.ATTRIBUTES, *config.rules.at_most))
@@ -131,17 +141,34 @@ def build_catalogue(
     table = whole.toArrow()
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
-    counted, neighbours = rows.filter(F.size(COUNTED) > 0), config.candidates.neighbours
-    takers = count_takers(counted, len(table))
-    related = {
-        C.COVISITATION: covisitation(counted, takers, neighbours).toArrow(),
-        C.NEXT: followers(counted, takers, neighbours).toArrow(),
-        C.EASE: solve_ease(counted, len(table), config),
-    }
+    related, failed = _relations(rows.filter(F.size(COUNTED) > 0), len(table), config)
+    if failed and not without_failed:
+        raise next(iter(failed.values()))
+    for relation, error in failed.items():
+        print(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
     catalogue = write_catalogue(folder, table, related)
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)
     return catalogue
+
+
+def _relations(counted: DataFrame, items: int, config: Config) -> tuple[dict[str, pa.Table], dict[str, Exception]]:
+    """Return all relations (item, neighbour, weight), and what came up for those that failed and are without rows."""
+    neighbours = config.candidates.neighbours
+    takers = count_takers(counted, items)
+    ways: dict[str, Callable[[], pa.Table]] = {
+        C.COVISITATION: lambda: covisitation(counted, takers, neighbours).toArrow(),
+        C.USER_BASED: lambda: taken_by_alike(counted, neighbours).toArrow(),
+        C.NEXT: lambda: followers(counted, takers, neighbours).toArrow(),
+        C.EASE: lambda: solve_ease(counted, items, config),
+    }
+    related, failed = dict[str, pa.Table](), dict[str, Exception]()
+    for name, way in ways.items():
+        try:
+            related[name] = way()
+        except Exception as error:
+            failed[name], related[name] = error, no_neighbours()
+    return related, failed
 
 
 def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:

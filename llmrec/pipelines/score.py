@@ -1,5 +1,6 @@
 """The night: every eligible user's ranked list."""
 
+from dataclasses import replace
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -12,7 +13,7 @@ from llmrec.spark.items import AVAILABLE
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.splits import first_moment
 from llmrec.spark.users import in_tasks
-from llmrec.spark.workers import NightParts, recommend
+from llmrec.spark.workers import FAILED, NightParts, recommend
 
 
 def published_rows(
@@ -26,15 +27,21 @@ def published_rows(
     model_version: str,
     run_id: str,
 ) -> DataFrame:
-    """Score ``users`` (rows of spark.users) and give the columns of ``recommendations``."""
+    """Score ``users`` (rows of spark.users): the columns of ``recommendations``, and ``failed`` as of `recommend`."""
     constants = {
         C.RUN_DATE: F.lit(run_date),
         C.SCENE: F.lit(scene),
         C.MODEL_VERSION: F.lit(model_version),
         C.RUN_ID: F.lit(run_id),
     }
-    lists = recommend(in_tasks(users, partitions), parts, top_n)
-    return lists.withColumns(constants).select(*SCHEMAS[C.RECOMMENDATIONS].names)
+    lists = recommend(in_tasks(users, partitions), replace(parts, without_failed=True), top_n)
+    return lists.withColumns(constants).select(*SCHEMAS[C.RECOMMENDATIONS].names, FAILED)
+
+
+def users_without(rows: DataFrame) -> dict[str, int]:
+    """Count the users whose lists lack a source because it failed, by source; input as of `published_rows`."""
+    found = rows.select(C.USER, F.explode(FAILED).alias("source")).distinct().groupBy("source").count()
+    return {row["source"]: row["count"] for row in found.collect()}
 
 
 def check_lists(

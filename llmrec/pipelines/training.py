@@ -1,7 +1,7 @@
 """From events to a model: who learns, who judges when to stop, and what the ranker learns from."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,8 @@ _STOPPING = (0.0, 0.2)
 """Slice of the users by hash from which those come who decide early stopping; they never teach the ranker."""
 
 _JUDGING_SIZES = CandidateSizes(
-    dense=0,
-    similar=0,
-    sequential=0,
-    lexical=0,
-    covisitation=40,
-    next=0,
-    ease=0,
-    popularity=10,
-    again=0,
-    supplied=0,
-    pair_scored=50,
+    **dict.fromkeys((field.name for field in fields(CandidateSizes)), 0)
+    | {"covisitation": 40, "popularity": 10, "pair_scored": 50}
 )
 
 
@@ -185,13 +176,27 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
         return Fusion.train(features[kept], liked[kept], left, owners, seed=config.train.seed)
 
     kept = {one: one.candidates(sources) for one in ABLATIONS}
-    return Rankers(
-        ranker=fit(features, np.ones_like(liked)),
-        ablations={
-            one.name: fit(one.features(features), mask) for one, mask in kept.items() if len(set(liked[mask])) == 2
-        },
-        fitted=facts,
-    )
+    ablations = {
+        one.name: fit(one.features(features), mask) for one, mask in kept.items() if len(set(liked[mask])) == 2
+    }
+    ranker = worth_its_parts(fit(features, np.ones_like(liked)), ablations)
+    return Rankers(ranker, ablations, facts)
+
+
+def worth_its_parts(whole: Fusion, ablations: Mapping[str, Fusion]) -> Fusion:
+    """Return ``whole``, or the best ranker without parts of BERT, if that ranks users it had not seen at least as well.
+
+    A pair scorer that had too little time or too few events tells the trees nothing, and reading pairs costs most of a
+    night. Trees that were fitted without a part never ask for it.
+    """
+    simpler = [ablations[name] for name in ("without-bert", "without-pair-scorer") if name in ablations]
+    best = max((*simpler, whole), key=lambda ranker: ranker.gain)  # of equals, the first
+    if best is not whole:
+        print(
+            f"train: a ranker without some of BERT's features ranks users it had not seen no worse (mean DCG@10 "
+            f"{best.gain:.4f} for {whole.gain:.4f}), so it is kept; more events or a longer fine-tuning may change that"
+        )
+    return best
 
 
 def _stopping_panel(judges: DataFrame, config: Config) -> DataFrame:

@@ -8,11 +8,14 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from llmrec.domain.features import FEATURES, Feature
+from llmrec.domain.features import FEATURES
 from llmrec.report import plots, words
 from llmrec.report.facts import METRIC_ORDER, NEW_ITEMS, NEW_USERS, NOT_ACCURACY, OURS, Evaluation, Facts, Metric
 
-_FEATURES_SHOWN = 15
+_FEATURES_SHOWN = 12
+_FEW_USERS = 100
+"""With fewer users, figures of a segment say little."""
+_MEANINGS = {feature.name: feature.meaning for feature in FEATURES}
 
 
 def render_page(facts: Facts) -> str:
@@ -30,6 +33,12 @@ def render_page(facts: Facts) -> str:
         verdicts=[(finding, _tied(evidence)) for finding, evidence in words.verdicts(evaluation)] if evaluation else [],
         worth=[(finding, _tied(evidence)) for finding, evidence in words.worth(evaluation)] if evaluation else [],
         features=_features(evaluation) if evaluation else [],
+        signals=words.signals(evaluation) if evaluation else [],
+        reach=words.reach(evaluation) if evaluation else None,
+        nothing_found=[words.source_name(row.segment) for row in _recall(evaluation) if not row.value],
+        bins=[(words.percent(p), words.percent(o), words.count(n)) for p, o, n in _bins(evaluation)],
+        cold=_cold_table(evaluation) if evaluation else None,
+        few_users=_FEW_USERS,
         table=_metric_table(evaluation, [evaluation.k, None]) if evaluation else [],
         more_table=_metric_table(evaluation, [k for k in evaluation.ks if k != evaluation.k]) if evaluation else [],
         systems=[words.system_name(system) for system in evaluation.systems] if evaluation else [],
@@ -71,36 +80,78 @@ def _evaluation_figures(evaluation: Evaluation) -> dict[str, Markup]:
         rows = [(words.system_name(row.system), row) for row in found if row is not None]
         if rows:
             figures[metric] = plots.intervals(metric, f"{metric}@{evaluation.k} by system", rows, strong=OURS)
-    for name, systems, segment in (
-        ("ablation", evaluation.ablations, "all"),
-        (NEW_USERS, evaluation.systems, NEW_USERS),
-        (NEW_ITEMS, evaluation.systems, NEW_ITEMS),
-    ):
-        found = [evaluation.find(system, "NDCG", evaluation.k, segment) for system in systems]
-        rows = [(words.system_name(row.system), row) for row in found if row is not None]
-        if len(rows) > 1:
-            title = f"NDCG@{evaluation.k}, {name}"
-            figures[name] = plots.intervals(name.replace(" ", "-"), title, rows, strong=OURS)
+    worth = [evaluation.find(system, "NDCG difference", evaluation.k) for system in evaluation.ablations]
+    gains = [(words.part_name(row.system), row) for row in reversed(worth) if row is not None]
+    if gains:
+        sure = frozenset(label for label, row in gains if words.sure(evaluation, row.system))
+        figures["ablation"] = plots.gains("ablation", f"NDCG@{evaluation.k} lost without a part", gains, sure)
     shares = [evaluation.find(system, "coverage", evaluation.k) for system in evaluation.systems]
     if any(shares):
         bars = [(words.system_name(row.system), row.value, words.percent(row.value)) for row in shares if row]
         figures["coverage"] = plots.bars("coverage", "Catalogue coverage by system", bars, strong=frozenset({OURS}))
-    recall = sorted(evaluation.by_segment("candidate recall"), key=lambda row: (row.segment != "union", -row.value))
+    recall = [row for row in _recall(evaluation) if row.value]
     if recall:
         bars = [(words.source_name(row.segment), row.value, words.percent(row.value)) for row in recall]
         figures["recall"] = plots.bars(
             "recall", "Candidate recall by source", bars, strong=frozenset({words.source_name("union")})
         )
-    observed = {row.segment: row.value for row in evaluation.by_segment("calibration observed")}
-    predicted = evaluation.by_segment("calibration predicted")
-    bins = [(row.value, observed[row.segment], row.users or 0) for row in predicted if row.segment in observed]
-    if any(pairs for _, _, pairs in bins):
+    if bins := _bins(evaluation):
         figures["calibration"] = plots.calibration("calibration", "Predicted and observed probability", bins)
-    importance = sorted(evaluation.by_segment("importance"), key=lambda row: (-row.value, row.segment))
+    importance = _importance(evaluation)
     if importance:
-        bars = [(row.segment, row.value, words.percent(row.value)) for row in importance[:_FEATURES_SHOWN]]
-        figures["importance"] = plots.bars("importance", "Share of the ranker's gain by feature", bars)
+        shown, rest = importance[:_FEATURES_SHOWN], importance[_FEATURES_SHOWN:]
+        shares = [(row.segment, row.value) for row in shown]
+        if rest:
+            shares.append((words.plural(len(rest), "other"), sum(row.value for row in rest)))
+        bars = [(name, share, words.percent(share)) for name, share in shares]
+        strong = frozenset(row.segment for row in shown)
+        figures["importance"] = plots.bars("importance", "Share of the ranker's gain by feature", bars, strong)
     return figures
+
+
+def _recall(evaluation: Evaluation | None) -> list[Metric]:
+    """Return the recall of the union of all sources, then of each, the largest first."""
+    rows = evaluation.by_segment("candidate recall") if evaluation else []
+    return sorted(rows, key=lambda row: (row.segment != "union", -row.value))
+
+
+def _bins(evaluation: Evaluation | None) -> list[tuple[float, float, int]]:
+    """Return predicted and observed probability and the number of pairs of each bin that has some."""
+    rows = evaluation.by_segment("calibration observed") if evaluation else []
+    observed = {row.segment: row.value for row in rows}
+    predicted = evaluation.by_segment("calibration predicted") if evaluation else []
+    return [(row.value, observed[row.segment], row.users) for row in predicted if row.segment in observed and row.users]
+
+
+def _importance(evaluation: Evaluation) -> list[Metric]:
+    """Return the features' importance, the largest first."""
+    return sorted(evaluation.by_segment("importance"), key=lambda row: (-row.value, row.segment))
+
+
+def _cold_table(evaluation: Evaluation) -> dict[str, object] | None:
+    """Return NDCG and HR of all systems on the segments there are; None if there are none."""
+    segments = [name for name in (NEW_USERS, NEW_ITEMS) if _judged_on(evaluation, name)]
+    columns = list(itertools.product(segments, ("NDCG", "HR")))
+    found = {
+        system: [evaluation.find(system, metric, evaluation.k, segment) for segment, metric in columns]
+        for system in evaluation.systems
+    }
+    found = {system: cells for system, cells in found.items() if any(cells)}
+    if not columns or not found:
+        return None
+    best = [max((row.value for row in cells if row), default=0.0) for cells in zip(*found.values(), strict=True)]
+    marked = [value if value > 0 and len(found) > 1 else None for value in best]
+    return {
+        "segments": [{"name": name, "users": _judged_on(evaluation, name)} for name in segments],
+        "metrics": [f"{metric}@{evaluation.k}" for _, metric in columns],
+        "rows": [
+            {
+                "name": words.system_name(system),
+                "cells": [_cell(row, top) for row, top in zip(cells, marked, strict=True)],
+            }
+            for system, cells in found.items()
+        ],
+    }
 
 
 def _metric_table(evaluation: Evaluation, ks: Sequence[int | None]) -> list[dict[str, object]]:
@@ -134,10 +185,10 @@ def _judged_on(evaluation: Evaluation | None, segment: str) -> int:
     return (row.users or 0) if row else 0
 
 
-def _features(evaluation: Evaluation) -> list[Feature]:
-    """Return the features in the chart that need explaining."""
-    known = {row.segment for row in evaluation.by_segment("importance")}
-    return [feature for feature in FEATURES if feature.name in known]
+def _features(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return the features in the chart, in its order, with what they mean; those of another version are left out."""
+    shown = [row.segment for row in _importance(evaluation)[:_FEATURES_SHOWN]]
+    return [(name, _MEANINGS[name]) for name in shown if name in _MEANINGS]
 
 
 def _tied(evidence: str) -> str:

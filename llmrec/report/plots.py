@@ -85,6 +85,30 @@ def intervals(name: str, title: str, rows: Sequence[tuple[str, Metric]], strong:
     return _rows_chart(name, title, [label for label, _ in rows], draw, foot=24)
 
 
+def gains(name: str, title: str, rows: Sequence[tuple[str, Metric]], strong: frozenset[str]) -> Markup:
+    """Draw each difference as a dot with its 95 % interval beside a line at zero; ``strong`` labels take the accent."""
+
+    def draw(axes: Axes) -> None:
+        bounds = [bound for _, row in rows for bound in (row.value, row.low, row.high) if bound is not None]
+        left, right = min(0.0, *bounds), max(0.0, *bounds)
+        span = (right - left) or 1.0
+        for place, (label, row) in enumerate(rows):
+            colour = _ACCENT if label in strong else _MUTED
+            if row.low is not None and row.high is not None:
+                axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
+            axes.plot([row.value], [place], "o", color=colour, markersize=7)
+            axes.annotate(f"{row.value:+.3f}", (right + 0.34 * span, place), va="center", ha="right", color=_INK)
+        axes.axvline(0, color=_QUIET, linewidth=1.2)
+        axes.set_xlim(left - 0.03 * span, right + 0.35 * span)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= right])
+        axes.grid(axis="x", color=_RULE, linewidth=1)
+        axes.spines["bottom"].set_visible(False)
+        axes.set_axisbelow(True)
+
+    return _rows_chart(name, title, [label for label, _ in rows], draw, foot=24)
+
+
 def calibration(name: str, title: str, bins: Sequence[tuple[float, float, int]]) -> Markup:
     """Draw observed against predicted probability with 95 % Wilson intervals; bins are (predicted, observed, pairs)."""
     shown = [(predicted, observed, pairs) for predicted, observed, pairs in bins if pairs > 0]

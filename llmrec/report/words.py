@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
+from llmrec.domain.features import BERT, COLLABORATIVE, FEATURES, PAIR_SCORER
 from llmrec.report.facts import OURS, Evaluation, Facts, Metric
 
 SYSTEM_NAMES = {
@@ -18,7 +19,12 @@ PART_NAMES = {
     "without-collaborative": "What others took",
 }
 """What an ablation takes away."""
+SIGNAL_NAMES = {BERT: "BERT's vectors", PAIR_SCORER: "the pair scorer", COLLABORATIVE: "what others took"}
+"""What features are made from."""
+REST = "everything else"
 SOURCE_NAMES = {"dense": "nearest vectors", "supplied": "your candidates", "union": "all together"}
+
+_SIGNALS = {feature.name: feature.signal for feature in FEATURES if feature.signal}
 
 SIGNIFICANT = 0.05
 """A difference with a smaller p-value is called significant."""
@@ -27,6 +33,11 @@ SIGNIFICANT = 0.05
 def system_name(system: str) -> str:
     """Return the name of a judged system for readers."""
     return SYSTEM_NAMES.get(system, system)
+
+
+def part_name(system: str) -> str:
+    """Return the name of what an ablation takes away."""
+    return PART_NAMES.get(system, system)
 
 
 def source_name(source: str) -> str:
@@ -120,9 +131,34 @@ def verdicts(evaluation: Evaluation) -> list[tuple[str, str]]:
 def worth(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Say what each part adds to our NDCG: the finding, then the evidence and whether it may be chance."""
     return [
-        (f"{PART_NAMES.get(row.system, row.system)} adds {_difference(evaluation, row)}", _evidence(evaluation, row))
+        (f"{part_name(row.system)} adds {_difference(evaluation, row)}", _evidence(evaluation, row))
         for row in reversed(_differences(evaluation, evaluation.ablations))
     ]
+
+
+def reach(evaluation: Evaluation) -> tuple[str, str] | None:
+    """Say how much of what users took the candidates held, and how much of it their lists; None if not measured."""
+    union = evaluation.find(OURS, "candidate recall", None, "union")
+    if union is None:
+        return None
+    finding = f"Candidates hold {percent(union.value)} of what users went on to take"
+    lists = evaluation.find(OURS, "recall", evaluation.k)
+    return finding, f"the first {lists.k} of their lists {percent(lists.value)}" if lists else ""
+
+
+def signals(evaluation: Evaluation) -> list[tuple[str, float]]:
+    """Return what the features are made from and its share of the importance, the largest first."""
+    shares: dict[str, float] = {}
+    for row in evaluation.by_segment("importance"):
+        name = SIGNAL_NAMES.get(_SIGNALS.get(row.segment, ""), REST)
+        shares[name] = shares.get(name, 0.0) + row.value
+    return sorted(shares.items(), key=lambda pair: (pair[0] == REST, -pair[1]))
+
+
+def sure(evaluation: Evaluation, system: str) -> bool:
+    """Tell whether the difference to a system is more than chance."""
+    row = evaluation.find(system, "NDCG difference", evaluation.k)
+    return row is not None and _sure(evaluation, row)
 
 
 def _differences(evaluation: Evaluation, systems: Sequence[str]) -> list[Metric]:

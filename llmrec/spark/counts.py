@@ -24,6 +24,8 @@ Takers = npt.NDArray[np.float64]
 _ALL = 1 << 62
 _STEPS = (10_000, 7_000, 4_900, 3_430, 2_401)
 """What a follower counts by its distance, in ten-thousandths; integers, since their sums do not depend on the order."""
+_UNIT = 1_000_000
+"""What a user counts who took one item; an integer for the same reason."""
 
 
 def popularity(events: DataFrame, run_date: date, window_days: int) -> DataFrame:
@@ -71,6 +73,19 @@ def followers(users: DataFrame, takers: Takers, neighbours: int) -> DataFrame:
     return _strongest(users, _taken_after, lambda item, other: _STEPS[0] * takers[item], neighbours)
 
 
+def taken_by_alike(users: DataFrame, neighbours: int) -> DataFrame:
+    """Weigh pairs of items so that user-based collaborative filtering is a sum over a user's items.
+
+    The score of an item is the sum, over the users who took it, of the cosine of their items and the user's. That is
+    the sum over the user's items j of sum over the users v with both items of 1 / sqrt(items of v), over the root of
+    the user's own number of items, which orders nothing.
+
+    Input:  as of `covisitation`.
+    Output: as of `covisitation`.
+    """
+    return _strongest(users, _taken_by_alike, lambda item, other: np.full(len(item), float(_UNIT)), neighbours)
+
+
 def together(users: DataFrame) -> DataFrame:
     """Count the users who took both items of a pair; of an item and itself, those who took it.
 
@@ -92,6 +107,19 @@ def _taken_both(rows: Sequence[Items]) -> sparse.csr_matrix:
     items, user = _end_to_end(rows)
     taken = sparse.csr_matrix((np.ones(len(items), np.int64), (user, items)))
     return (taken.T @ taken).tocsr()
+
+
+def _taken_by_alike(rows: Sequence[Items]) -> sparse.csr_matrix:
+    """Add up, for pairs of different items, 1 / sqrt(length) of the ``rows`` that hold both, in units."""
+    items, user = _end_to_end(rows)
+    lengths = np.array([len(row) for row in rows], np.float64)[user]
+    shape = (len(rows), int(items.max(initial=-1)) + 1)
+    taken = sparse.csr_matrix((np.ones(len(items), np.int64), (user, items)), shape)
+    shares = sparse.csr_matrix((np.rint(_UNIT / np.sqrt(lengths)).astype(np.int64), (user, items)), shape)
+    pairs = (taken.T @ shares).tocsr()
+    pairs.setdiag(0)
+    pairs.eliminate_zeros()
+    return pairs
 
 
 def _taken_after(rows: Sequence[Items]) -> sparse.csr_matrix:

@@ -35,6 +35,7 @@ JUDGED = (
     "lists array<struct<system:string,items:array<int>,auc:double>>, "
     "found array<struct<source:string,recall:double>>, pairs array<long>, predicted array<double>, liked array<long>"
 )
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class NightParts:
     exploration: Exploration
     precision: Precision | None
     """None takes the best floats of the processor."""
+    without_failed: bool = False
+    """See `Recommender`."""
 
 
 def encode_items(texts: DataFrame, model: Shipped, encoder_version: str) -> DataFrame:
@@ -80,24 +83,24 @@ def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
     """Rank each user's candidates.
 
     Input:  one row per user, as spark.users makes them.
-    Output: user_id, rank, item_id, score, sources, reason, propensity; at most ``top_n`` rows per user.
+    Output: user_id, rank, item_id, score, sources, reason, propensity, failed (sources that raised an error and were
+            left out); at most ``top_n`` rows per user.
     """
 
     def rank(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         recommender = worker_recommender(parts)
         for batch in batches:
-            lists = recommender.recommend(to_users(batch), top_n)
             yield pd.DataFrame(
                 [
-                    {C.USER: user, "best": [asdict(row) for row in best]}
-                    for user, best in zip(batch[C.USER], lists, strict=True)
+                    (one.user.user_id, list(one.failed), [asdict(row) for row in recommender.top(one, top_n)])
+                    for one in recommender.score(to_users(batch))
                 ],
-                columns=[C.USER, "best"],
+                columns=[C.USER, FAILED, "best"],
             )
 
     row = "struct<rank:int,item_id:string,score:double,sources:array<string>,reason:string,propensity:double>"
-    lists = users.mapInPandas(rank, f"{C.USER} string, best array<{row}>")
-    return lists.select(C.USER, F.inline("best"))
+    lists = users.mapInPandas(rank, f"{C.USER} string, {FAILED} array<string>, best array<{row}>")
+    return lists.select(C.USER, FAILED, F.inline("best"))
 
 
 def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
@@ -161,6 +164,7 @@ def worker_recommender(parts: NightParts) -> Recommender:
         fusion=load_ranker(parts.model.open()),
         precision=parts.precision,
         index=open_index(folder),
+        without_failed=parts.without_failed,
         sequential=find_sequential(parts.model.open()),
     )
 

@@ -106,6 +106,25 @@ def test_approximate_search_that_is_asked_for_every_item_gives_the_same_lists(
     assert_df_equality(lists["approximate"], lists["exact"], ignore_row_order=True, ignore_nullable=True)
 
 
+def test_a_night_whose_followers_cannot_be_counted_goes_on_without_them_and_says_so(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def followers(*_: object) -> None:
+        raise MemoryError("no room")
+
+    before = published(spark, folder).count()
+    monkeypatch.setattr("llmrec.pipelines.night.followers", followers)
+    assert run("score", folder) == 0
+    assert "candidates.next: failed, the night goes on without it (no room)" in capsys.readouterr().out
+    assert published(spark, folder).count() == before
+    counts = (
+        table(spark, folder, "runs").filter("job = 'score' and stage = 'catalogue'").orderBy("started_at").collect()
+    )
+    assert [row["counts"]["next pairs"] > 0 for row in counts[-2:]] == [True, False]
+    monkeypatch.undo()
+    assert run("score", folder) == 0
+
+
 def test_lists_keep_the_rules_of_the_shop(spark: SparkSession, folder: Path) -> None:
     [first] = published(spark, folder).filter("user_id = 'u01' and rank = 1").collect()
     denied = spark.createDataFrame([(first["item_id"], "u01"), ("blue-03", None)], "item_id string, user_id string")

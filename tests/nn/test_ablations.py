@@ -17,7 +17,7 @@ def proposed_by(*sources: str) -> np.ndarray:
     ("without-bert", [C.DENSE], False),
     ("without-bert", [C.DENSE, C.EASE], True),
     ("without-pair-scorer", [C.DENSE], True),
-    ("without-collaborative", [C.COVISITATION, C.NEXT, C.EASE], False),
+    ("without-collaborative", [C.COVISITATION, C.USER_BASED, C.NEXT, C.EASE], False),
     ("without-collaborative", [C.POPULARITY], True),
 ])  # fmt: skip
 def test_what_only_the_missing_signal_proposed_is_no_candidate(ablation: str, sources: list[str], stays: bool) -> None:

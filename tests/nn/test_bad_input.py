@@ -1,11 +1,13 @@
 """What no catalogue and no user should look like, and some do."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
@@ -15,6 +17,7 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.recommender import Recommender
+from llmrec.nn.sources import SOURCES
 from tests import tiny
 
 TEXTS = [
@@ -38,9 +41,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return tiny.catalogue(tmp_path_factory.mktemp("bad") / "catalogue", TEXTS, vectors=vectors)
 
 
-def recommender(catalogue: Catalogue, sizes: CandidateSizes = ALL) -> Recommender:
+def recommender(catalogue: Catalogue, sizes: CandidateSizes = ALL, **more: Any) -> Recommender:
     return Recommender(
-        catalogue=catalogue, scorer=tiny.scorer(), tokens=tiny.tokens(), sizes=sizes, fusion=tiny.fusion()
+        catalogue=catalogue, scorer=tiny.scorer(), tokens=tiny.tokens(), sizes=sizes, fusion=tiny.fusion(), **more
     )
 
 
@@ -56,6 +59,27 @@ def test_any_profile_and_any_history_get_a_whole_list(shop: Catalogue, text: str
 def test_texts_without_words_have_the_same_vector(shop: Catalogue) -> None:
     np.testing.assert_allclose(shop.vectors[0], shop.vectors[1], atol=1e-6)
     np.testing.assert_allclose(shop.vectors[6], shop.vectors[7], atol=1e-6)
+
+
+class BrokenIndex:
+    """Nearest items that cannot be found."""
+
+    def top_k(self, *_: object, **__: object) -> object:
+        raise RuntimeError("a disk is gone")
+
+
+def test_a_source_that_fails_is_left_out_where_that_is_asked_for_and_named(shop: Catalogue) -> None:
+    users = [tiny.user("u", [1, 2]), tiny.user("v", [3])]
+    with pytest.raises(RuntimeError, match="a disk is gone"):
+        list(recommender(shop, index=BrokenIndex()).score(users))
+    whole, some = recommender(shop), recommender(shop, index=BrokenIndex(), without_failed=True)
+    failed = (C.DENSE, C.SIMILAR, C.SEQUENTIAL)
+    for every, left in zip(whole.score(users), some.score(users), strict=True):
+        assert (every.failed, left.failed) == ((), failed)
+        assert len(some.top(left, 3)) == 3
+        there = {source for source, any_ in zip(SOURCES, left.proposals.sources.any(axis=0), strict=True) if any_}
+        assert not there & set(failed)
+        assert {C.LEXICAL, C.POPULARITY} <= there
 
 
 def test_one_candidate_is_a_list_of_one(shop: Catalogue) -> None:

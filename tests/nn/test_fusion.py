@@ -141,3 +141,15 @@ def test_of_one_users_lists_none_vouches_for_another() -> None:
         return float(Fusion.train(features, liked, np.full(80, 50), owners, seed=1).probabilities(fresh).std())
 
     assert spread(np.arange(80) // 2) < 0.3 * spread(np.arange(80))
+
+
+def test_the_gain_is_that_of_lists_of_unseen_users_and_tells_a_telling_feature_from_noise() -> None:
+    features, liked, _ = planted(20_000, seed=9)
+    pairs, owners = np.full(1000, 20), np.arange(1000)
+    told = Fusion.train(features, liked, pairs, owners, seed=1)
+    blind = features.copy()
+    blind[:, PLANTED] = 0
+    guessed = Fusion.train(blind, liked, pairs, owners, seed=1)
+    assert told.gain > 1.2 * guessed.gain
+    assert told.reads([NAMES[PLANTED]])
+    assert not guessed.reads([NAMES[PLANTED]])

@@ -6,8 +6,9 @@ from pyspark.sql import DataFrame, SparkSession
 from llmrec.config import Config, Texts, Train
 from llmrec.domain.users import User
 from llmrec.errors import ConfigError
+from llmrec.nn.fusion import Fusion
 from llmrec.pipelines import training
-from llmrec.pipelines.training import require_fitting, train_fusion, train_scorer
+from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, worth_its_parts
 from tests import tiny
 
 
@@ -25,6 +26,23 @@ def test_for_the_joint_scorer_both_sides_must_fit_together() -> None:
     require_fitting(tiny.backbone(), config("joint", 33, 32))
     with pytest.raises(ConfigError, match="make pairs of 65, expected at most 64 for the joint scorer"):
         require_fitting(tiny.backbone(), config("joint", 34, 32))
+
+
+@pytest.mark.parametrize(
+    ("gains", "kept"),
+    [({"whole": 0.3, "without-pair-scorer": 0.2, "without-bert": 0.1}, "whole"),
+     ({"whole": 0.3, "without-pair-scorer": 0.3, "without-bert": 0.1}, "without-pair-scorer"),
+     ({"whole": 0.3, "without-pair-scorer": 0.3, "without-bert": 0.4}, "without-bert"),
+     ({"whole": 0.1, "without-collaborative": 0.4}, "whole")],
+)  # fmt: skip
+def test_parts_of_bert_are_kept_only_if_unseen_users_are_ranked_better_with_them(
+    gains: dict[str, float], kept: str
+) -> None:
+    rankers = {name: Fusion(None, 1, 0, gain) for name, gain in gains.items()}  # type: ignore[arg-type]
+    assert (
+        worth_its_parts(rankers["whole"], {name: one for name, one in rankers.items() if name != "whole"})
+        is (rankers[kept])
+    )
 
 
 class Enough(Exception):
@@ -49,14 +67,14 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     monkeypatch.setattr(training, "pair_features", pair_features)
     names = {f"u{number}" for number in range(200)}
     users = spark.createDataFrame(
-        [(name, [0, 1], [0, 1], [0, 1], [0, 1], "", [], [2]) for name in names],
+        [(name, [0, 1], [0, 1], [0, 1], [0, 1], "", 1.0, [], [2]) for name in names],
         "user_id string, liked array<int>, recent array<int>, seen array<int>, excluded array<int>, text string, "
-        "supplied array<struct<item:int,score:float>>, targets array<int>",
+        "idle_days float, supplied array<struct<item:int,score:float>>, targets array<int>",
     )
     few = Config(train=Train(max_validation_users=10))
     with pytest.raises(Enough):
         train_scorer(None, None, None, users, users, few, print)  # type: ignore[arg-type]
     with pytest.raises(Enough):
-        train_fusion(users, None, few)  # type: ignore[arg-type]
+        train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10
     assert teach == names - decide

@@ -1,9 +1,10 @@
 from datetime import date, datetime, timezone
 
 import numpy as np
+import pytest
 from pyspark.sql import SparkSession
 
-from llmrec.spark.counts import count_takers, covisitation, followers, popularity, together
+from llmrec.spark.counts import count_takers, covisitation, followers, popularity, taken_by_alike, together
 
 
 def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession) -> None:
@@ -33,6 +34,22 @@ def test_covisitation_is_the_cosine_of_the_sets_of_users(spark: SparkSession) ->
     assert set(found) == {(a, b) for a in range(12) for b in range(12) if a != b and both[a, b]}
     for (item, neighbour), weight in found.items():
         assert abs(weight - expected[item, neighbour]) < 1e-6
+
+
+def test_summed_over_a_users_items_it_is_user_based_filtering(spark: SparkSession) -> None:
+    taken = np.random.default_rng(3).random((40, 12)) < 0.3
+    taken = taken[taken.any(1)]
+    rows = [(np.flatnonzero(row).tolist(),) for row in taken]
+    users = spark.createDataFrame(rows, "counted array<int>").repartition(3)
+    weights = np.zeros((12, 12))
+    for row in taken_by_alike(users, neighbours=12).collect():
+        weights[row["item"], row["neighbour"]] = row["weight"]
+    lengths = np.sqrt(taken.sum(1))
+    for user in taken.astype(float):
+        alike = (taken @ user) / (lengths * np.sqrt(user.sum()))  # (users,) cosine with each
+        others = user == 0
+        expected = (alike @ taken)[others]
+        assert (user @ weights)[others] / np.sqrt(user.sum()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_covisitation_keeps_the_strongest_neighbours_and_orders_ties_by_item(spark: SparkSession) -> None:
