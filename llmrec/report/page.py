@@ -15,7 +15,6 @@ from llmrec.report.facts import METRIC_ORDER, NEW_ITEMS, NEW_USERS, NOT_ACCURACY
 _FEATURES_SHOWN = 12
 _FEW_USERS = 100
 """With fewer users, figures of a segment say little."""
-_MEANINGS = {feature.name: feature.meaning for feature in FEATURES}
 
 
 def render_page(facts: Facts) -> str:
@@ -100,10 +99,10 @@ def _evaluation_figures(evaluation: Evaluation) -> dict[str, Markup]:
     importance = _importance(evaluation)
     if importance:
         shown, rest = importance[:_FEATURES_SHOWN], importance[_FEATURES_SHOWN:]
-        shares = [(row.segment, row.value) for row in shown]
+        parts = [(row.segment, row.value) for row in shown]
         if rest:
-            shares.append((words.plural(len(rest), "other"), sum(row.value for row in rest)))
-        bars = [(name, share, words.percent(share)) for name, share in shares]
+            parts.append((words.plural(len(rest), "other"), sum(row.value for row in rest)))
+        bars = [(name, share, words.percent(share)) for name, share in parts]
         strong = frozenset(row.segment for row in shown)
         figures["importance"] = plots.bars("importance", "Share of the ranker's gain by feature", bars, strong)
     return figures
@@ -186,9 +185,9 @@ def _judged_on(evaluation: Evaluation | None, segment: str) -> int:
 
 
 def _features(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Return the features in the chart, in its order, with what they mean; those of another version are left out."""
-    shown = [row.segment for row in _importance(evaluation)[:_FEATURES_SHOWN]]
-    return [(name, _MEANINGS[name]) for name in shown if name in _MEANINGS]
+    """Return the features in the chart with what they mean, kin side by side; those of another version are left out."""
+    shown = {row.segment for row in _importance(evaluation)[:_FEATURES_SHOWN]}
+    return [(feature.name, feature.meaning) for feature in FEATURES if feature.name in shown]
 
 
 def _tied(evidence: str) -> str:

@@ -4,6 +4,7 @@ from datetime import date, datetime, timezone
 
 import pytest
 
+from llmrec.domain.features import NAMES
 from llmrec.report.facts import Decile, Evaluation, Facts, Metric, Published, SampleUser, StageTime, Suggestion
 
 NASTY = "<script>alert('x')</script> & \"sons\" $x$"
@@ -28,17 +29,22 @@ def evaluation() -> Evaluation:
     for system, difference, p in (("popularity", 0.1, 0.0002), ("co-visitation", 0.01, 0.4)):
         rows.append(metric(system, "NDCG difference", difference, spread=0.02))
         rows.append(metric(system, "NDCG p-value", p))
-    rows += [
-        metric("without-bert", "NDCG", 0.195, spread=0.01),
-        metric("without-bert", "NDCG difference", 0.005, spread=0.01),
-    ]
-    rows += [metric(system, "NDCG", ndcg, segment="new items") for system, ndcg in (("llmrec", 0.07), ("dense", 0.03))]
-    for source, recall in (("dense", 0.31), ("union", 0.52)):
+    for system, difference, p in (("without-bert", 0.005, 0.3), ("without-collaborative", 0.06, 0.0002)):
+        rows += [
+            metric(system, "NDCG", 0.2 - difference, spread=0.01),
+            metric(system, "NDCG difference", difference, spread=0.01),
+            metric(system, "NDCG p-value", p),
+        ]
+    rows += [metric("llmrec", "recall", 0.2)]
+    for system, ndcg in (("llmrec", 0.07), ("dense", 0.03)):
+        rows += [metric(system, "NDCG", ndcg, segment="new items"), metric(system, "HR", 2 * ndcg, segment="new items")]
+    for source, recall in (("again", 0.0), ("dense", 0.31), ("union", 0.52)):
         rows.append(metric("llmrec", "candidate recall", recall, None, source))
     for place in range(10):
         rows.append(metric("llmrec", "calibration predicted", 0.05 + place / 20, None, f"bin {place:02d}"))
         rows.append(metric("llmrec", "calibration observed", 0.04 + place / 20, None, f"bin {place:02d}"))
-    rows += [metric("llmrec", "importance", 0.7, None, "pair_logit"), metric("llmrec", "importance", 0.3, None, NASTY)]
+    for place, name in enumerate((NASTY, "pair_logit", *(name for name in NAMES if name != "pair_logit"))):
+        rows.append(metric("llmrec", "importance", 0.3 / (place + 1), None, name))
     return Evaluation(run_date=date(2026, 1, 30), model_version="feedc0ffee12", rows=tuple(rows))
 
 

@@ -4,9 +4,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 
+from llmrec.domain.features import NAMES
 from llmrec.report import plots
-from llmrec.report.facts import Facts
+from llmrec.report.facts import Facts, Metric
 from llmrec.report.page import render_page
 
 
@@ -44,18 +46,118 @@ def test_table_marks_the_best_and_keeps_other_list_lengths_folded(page: str) -> 
     assert not re.search(r'coverage@10</th>\s*<td class="best"', shown)
 
 
+def section(page: str, name: str) -> str:
+    return page[page.index(f'id="{name}"') :].split("</section>")[0]
+
+
+def drawn(page: str, label: str) -> list[str]:
+    """Return what is written in a chart, as a reader's eye would find it."""
+    chart = page[page.index(f'aria-label="{escape(label)}"') :].split("</svg>")[0]
+    return re.findall(r"<text[^>]*>([^<]*)</text>", chart)
+
+
+def without(facts: Facts, *gone: str) -> str:
+    """Return the page of an evaluation that wrote no such metric, segment or system."""
+    assert facts.evaluation is not None
+    rows = tuple(row for row in facts.evaluation.rows if not {row.metric, row.segment, row.system} & set(gone))
+    return render_page(replace(facts, evaluation=replace(facts.evaluation, rows=rows)))
+
+
 def test_page_says_what_each_part_is_worth_and_keeps_ablations_from_the_table_of_systems(page: str) -> None:
-    assert "BERT adds +0.005 (+3%) 95% interval -0.005 to +0.015: may be chance" in text_of(page)
+    text = text_of(section(page, "parts").join(("</head>", "")))
+    assert "BERT adds +0.005 (+3%) 95% interval -0.005 to +0.015, p = 0.30: may be chance" in text
+    assert "What others took adds +0.060 (+43%) 95% interval +0.050 to +0.070, p &lt; 0.001: significant" in text
+    chart = drawn(page, "NDCG@10 lost without a part")
+    assert chart.index("What others took") < chart.index("BERT")
+    assert {"+0.005", "+0.060"} <= set(chart)
     table = page[page.index('aria-label="Metrics of the headline list length"') :].split("</table>")[0]
     assert ">popularity</th>" in table
     assert "without" not in table
+
+
+def test_page_shows_the_features_that_count_most_with_their_meaning_and_sums_up_the_rest(page: str) -> None:
+    ranker = section(page, "ranker")
+    chart = drawn(page, "Share of the ranker's gain by feature")
+    others = len(NAMES) + 1 - 12
+    assert f"{others} others" in chart
+    assert "pair_logit" in chart
+    assert "idle" not in chart
+    rest = sum(0.3 / (place + 1) for place in range(12, len(NAMES) + 1))
+    assert f"{rest:.0%}" in chart
+    assert re.search(r"<dt>pair_logit</dt>\s*<dd>logit of the fine-tuned pair scorer", ranker)
+    assert "<dt>idle</dt>" not in ranker
+    assert "<strong>16%</strong> the pair scorer" in ranker
 
 
 def test_page_tells_how_cold_starts_go(page: str) -> None:
     text = text_of(page)
     assert "No user judged was without history." in text
     assert "500 users took an item that nobody had taken before" in text
-    assert 'aria-label="NDCG@10, new items"' in page
+    table = section(page, "cold").split("<table>")[1].split("</table>")[0]
+    assert "New items (500 users)" in table
+    assert "New users" not in table
+    shown = [text_of(f"</head>{row}").split() for row in table.split("<tr>")[2:]]
+    assert shown[0] == ["System", "NDCG@10", "HR@10"]
+    assert shown[1:] == [["llmrec", "0.070", "0.140"], ["vectors", "alone", "0.030", "0.060"]]
+    assert "chance decides" not in text
+
+
+def test_cold_start_of_few_users_comes_with_a_warning(facts: Facts) -> None:
+    assert facts.evaluation is not None
+    few = replace(facts.evaluation.find("llmrec", "NDCG", 10), users=8, segment="new users")
+    rows = (*facts.evaluation.rows, few)
+    text = text_of(render_page(replace(facts, evaluation=replace(facts.evaluation, rows=rows))))
+    assert "8 of the users judged had no history" in text
+    assert "New users (8 users)" in text
+    assert "chance decides much of them" in text
+
+
+def test_page_sets_what_the_sources_reach_beside_what_the_lists_hold(page: str) -> None:
+    assert "Candidates hold 52% of what users went on to take , the first 10 of their lists 20%." in text_of(page)
+    chart = drawn(page, "Candidate recall by source")
+    assert chart.index("all together") < chart.index("nearest vectors")
+    assert "again" not in chart
+    assert "Without a hit or switched off: again." in page
+
+
+def test_page_tells_how_many_pairs_stand_behind_each_predicted_probability(page: str) -> None:
+    table = page[page.index('aria-label="Calibration"') :].split("</table>")[0]
+    assert re.search(r">10%</th>\s*<td>9%</td>\s*<td>500</td>", table)
+
+
+@pytest.mark.parametrize(
+    ("gone", "headings"),
+    [
+        (("importance",), ("What the ranker relies on",)),
+        (("NDCG difference", "NDCG p-value"), ("What each part is worth", "Better than")),
+        (("without-bert", "without-collaborative"), ("What each part is worth",)),
+        (("new items",), ("New items",)),
+        (("candidate recall",), ("Candidate recall", "Candidates hold")),
+        (("calibration predicted", "calibration error"), ("What the scores mean", "Calibration error")),
+        (("recall",), ("of their lists",)),
+    ],
+)
+def test_what_was_not_measured_is_not_on_the_page(
+    page: str, facts: Facts, gone: tuple[str, ...], headings: tuple[str, ...]
+) -> None:
+    text = text_of(without(facts, *gone))
+    for heading in headings:
+        assert heading in text_of(page)
+        assert heading not in text
+    assert "Where the time went" in text
+
+
+def test_without_cold_starts_there_is_no_table_of_them(page: str, facts: Facts) -> None:
+    assert "<table>" in section(page, "cold")
+    assert "<table>" not in section(without(facts, "new items"), "cold")
+
+
+def test_losses_stand_left_of_the_line_at_zero_and_in_the_chart() -> None:
+    gains = [Metric(system, "NDCG difference", "all", value) for system, value in (("a", 0.01), ("b", -0.02))]
+    chart = plots.gains("g", "g", [(gain.system, gain) for gain in gains], frozenset())
+    assert [text for text in ("+0.010", "-0.020") if f">{text}</text>" in chart] == ["+0.010", "-0.020"]
+    better, worse = map(float, re.findall(r'<use [^>]*\bx="(-?[\d.]+)"', chart))
+    assert 18 < worse < better < 370
 
 
 def test_titles_and_names_are_escaped_everywhere(page: str) -> None:
