@@ -8,7 +8,7 @@ import sys
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
 from llmrec.nn.artifact import resolve_model
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, require_ranker, user_rows
 from llmrec.pipelines.score import check_lists, published_rows, require_users, users_without
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
@@ -41,8 +41,9 @@ def main(run: Run) -> None:
         stage.counts = {"events": stage.rows_in, "users": eligible}
     with run.stage("catalogue") as stage:
         catalogue = build_catalogue(
-            night, night.events, users, vectors, config, work / "catalogue", run.day, without_failed=True
-        )
+            night, night.events, users, vectors, config, work / "catalogue", run.day,
+            relations=relations_needed(config), without_failed=True,
+        )  # fmt: skip
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
         stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}

@@ -27,7 +27,7 @@ from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.nn.unread import Unread
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, user_rows
 from llmrec.pipelines.training import (
     counted_until,
     origin,
@@ -67,7 +67,8 @@ def main(run: Run) -> None:
         version = save_encoder(work / "base", scorer, tokens)
         base = ship_folder(spark, work / "base", f"base-{run.run_id}", work)
         vectors, stage.counts = ensure_vectors(spark, cache, night.items, base, version)
-        before = build_catalogue(night, learning, rows, vectors, config, work / "before", until)
+        wanted = relations_needed(config)
+        before = build_catalogue(night, learning, rows, vectors, config, work / "before", until, relations=wanted)
         stage.rows_out = len(before)
     with run.stage("fine-tuning") as stage:
         outcome = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from llmrec import columns as C
 from llmrec.domain.exploration import Exploration, explore
-from llmrec.domain.features import COLUMN, FEATURES, PAIR_FEATURES
+from llmrec.domain.features import COLUMN, FEATURE_ALONE, FEATURES, PAIR_FEATURES
 from llmrec.domain.ranking import places
 from llmrec.domain.reasons import reason
 from llmrec.domain.rules import Doubles, ListRules, Places, choose, keeps
@@ -28,7 +28,7 @@ from llmrec.nn.ragged import Ragged
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.scorer import ReadUsers, Scorer
 from llmrec.nn.sequential import Sequential
-from llmrec.nn.sources import SOURCES, Answer, Nothing, open_sources
+from llmrec.nn.sources import SILENT, SOURCES, Answer, Nothing, open_sources
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.unread import Unread
@@ -36,6 +36,7 @@ from llmrec.nn.unread import Unread
 _LOG = logging.getLogger(__name__)
 _FADE = 0.8
 """How much a step back in the history counts for what recent items have in common with a candidate."""
+_SIMILARITY = [COLUMN[feature.name] for feature in FEATURES if feature.ground == "similarity"]
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
 
@@ -82,6 +83,7 @@ class Recommender:
         index: Index | None = None,
         sequential: Sequential | None = None,
         without_failed: bool = False,
+        only: str | None = None,
         rules: ListRules | None = None,
         exploration: Exploration | None = None,
     ) -> None:
@@ -98,6 +100,8 @@ class Recommender:
             exploration: how much is tried out; None: nothing.
             index: answers dense retrieval; None searches all vectors of the catalogue.
             sequential: what the order of a history asks for; None: nothing.
+            only: the one source that the ranker goes by; others are not asked, and of the features only its own is
+                there. None asks all.
             without_failed: whether users get their lists without a source that raises an error.
         """
         self.catalogue = catalogue
@@ -111,7 +115,10 @@ class Recommender:
         self._without_failed = without_failed
         self._states = StateCache(self._scorer, tokens, catalogue)
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
-        self._open = open_sources(catalogue, index, sequential, {name: sizes.of(name) for name in SOURCES})
+        self._only = only
+        opened = open_sources(catalogue, index, sequential, {name: sizes.of(name) for name in SOURCES})
+        asked = SOURCES if only is None else (only, C.POPULARITY)  # the latter fills lists
+        self._open = {name: source if name in asked else SILENT for name, source in opened.items()}
 
     def recommend(self, users: Sequence[User], top_n: int) -> Iterator[list[Recommendation]]:
         """Yield each user's ``top_n`` best candidates (all, if fewer), in the order of ``users``."""
@@ -188,6 +195,8 @@ class Recommender:
     def _features(self, user: User, proposals: Proposals, read: npt.NDArray[np.int64], logit: Floats) -> Floats:
         """Return all features (P, F) of the candidates; ``logit`` is of those that the pair scorer ``read``."""
         catalogue, items = self.catalogue, proposals.items
+        if self._only is not None:
+            return _one_feature(FEATURE_ALONE[self._only], proposals.scored_by(self._only))
         matrix = np.zeros((len(items), len(FEATURES)), np.float32)
 
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
@@ -272,7 +281,7 @@ class Recommender:
             return []
         history = self._history(user)
         similar: list[str | None] = [None] * len(items)
-        if len(history):
+        if len(history) and (contributions[:, _SIMILARITY] > 0).any():
             cosines = self._likeness(history, items)
             similar = [*self.catalogue.titles(history[cosines.argmax(axis=0)])]
         covisited, follows = (self._strongest(relation, user, items) for relation in (C.COVISITATION, C.NEXT))
@@ -311,3 +320,10 @@ class Recommender:
 
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]
+
+
+def _one_feature(name: str, values: Floats) -> Floats:
+    """Return all features of P pairs, (P, F), where but one is there."""
+    matrix = np.zeros((len(values), len(FEATURES)), np.float32)
+    matrix[:, COLUMN[name]] = values
+    return matrix

@@ -96,6 +96,10 @@ class OneByOne:
         return [self.answer(user) for user in users]
 
 
+SILENT = OneByOne(lambda user: Nothing())
+"""In place of a source that is not asked."""
+
+
 def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:
     return Listed(catalogue, user, catalogue.related[relation].sum(user.recent, _FADE[relation]))
 

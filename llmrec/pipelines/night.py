@@ -1,6 +1,6 @@
 """What train, score and evaluate share: the catalogue of one moment, and the users as they stood then."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -18,10 +18,11 @@ from llmrec.domain.rules import ListRules
 from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
-from llmrec.nn.catalogue import GROUP, Catalogue, write_catalogue
+from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, write_catalogue
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
+from llmrec.nn.sources import SOURCES
 from llmrec.spark.counts import count_takers, covisitation, followers, popularity, taken_by_alike, together
 from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
@@ -84,6 +85,11 @@ def open_night(
     )
 
 
+def relations_needed(config: Config) -> Collection[str]:
+    """Return the relations that the ranker goes by."""
+    return RELATIONS if config.train.ranker not in SOURCES else {config.train.ranker}
+
+
 def require_ranker(manifest: Mapping[str, Any], config: Config) -> None:
     """Raise ArtifactError unless the model was trained to rank by what the configuration says."""
     trained = manifest.get("config", {}).get("train", {}).get("ranker")
@@ -114,6 +120,7 @@ def build_catalogue(
     folder: Path,
     until: date,
     *,
+    relations: Collection[str] = RELATIONS,
     without_failed: bool = False,
 ) -> Catalogue:
     """Write the catalogue of ``events`` to ``folder``.
@@ -126,6 +133,7 @@ def build_catalogue(
         config: gives the popularity window and the number of neighbours.
         folder: where it is written; must not exist.
         until: the day on which the popularity window ends.
+        relations: those that are counted; the others are left without rows.
         without_failed: whether a relation that cannot be counted is left out, with a message, instead of raising.
     """
     counts = popularity(events, until, config.candidates.popularity_days)
@@ -141,7 +149,7 @@ def build_catalogue(
     table = whole.toArrow()
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
-    related, failed = _relations(rows.filter(F.size(COUNTED) > 0), len(table), config)
+    related, failed = _relations(rows.filter(F.size(COUNTED) > 0), len(table), config, relations)
     if failed and not without_failed:
         raise next(iter(failed.values()))
     for relation, error in failed.items():
@@ -152,7 +160,9 @@ def build_catalogue(
     return catalogue
 
 
-def _relations(counted: DataFrame, items: int, config: Config) -> tuple[dict[str, pa.Table], dict[str, Exception]]:
+def _relations(
+    counted: DataFrame, items: int, config: Config, wanted: Collection[str]
+) -> tuple[dict[str, pa.Table], dict[str, Exception]]:
     """Return all relations (item, neighbour, weight), and what came up for those that failed and are without rows."""
     neighbours = config.candidates.neighbours
     takers = count_takers(counted, items)
@@ -162,12 +172,12 @@ def _relations(counted: DataFrame, items: int, config: Config) -> tuple[dict[str
         C.NEXT: lambda: followers(counted, takers, neighbours).toArrow(),
         C.EASE: lambda: solve_ease(counted, items, config),
     }
-    related, failed = dict[str, pa.Table](), dict[str, Exception]()
-    for name, way in ways.items():
+    related, failed = dict.fromkeys(ways, no_neighbours()), dict[str, Exception]()
+    for name in (name for name in ways if name in wanted):
         try:
-            related[name] = way()
+            related[name] = ways[name]()
         except Exception as error:
-            failed[name], related[name] = error, no_neighbours()
+            failed[name] = error
     return related, failed
 
 
@@ -200,5 +210,6 @@ def night_parts(model: Shipped, catalogue: Shipped, config: Config, run_date: da
         rules=ListRules(rules.min_score, tuple(sorted(rules.at_most.items())), rules.diversity),
         exploration=Exploration(rules.explore_share, rules.explore_below, run_date.isoformat()),
         sizes=sizes.alone(config.train.ranker),
+        only=config.train.ranker if config.train.ranker in SOURCES else None,
         precision=None if precision == "auto" else Precision(precision),
     )

@@ -1,7 +1,7 @@
 """What runs in Python workers: encoding of item texts, and the recommender over users. Models load once per worker."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -49,6 +49,8 @@ class NightParts:
     exploration: Exploration
     precision: Precision | None
     """None takes the best floats of the processor."""
+    only: str | None = None
+    """See `Recommender`."""
     without_failed: bool = False
     """See `Recommender`."""
 
@@ -137,7 +139,7 @@ def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
     """
 
     def compare(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        recommender, ablations = worker_recommender(parts), load_ablations(parts.model.open())
+        recommender, ablations = worker_recommender(replace(parts, only=None)), load_ablations(parts.model.open())
         for batch in batches:
             scored = recommender.score(to_users(batch))
             rows = [
@@ -164,6 +166,7 @@ def worker_recommender(parts: NightParts) -> Recommender:
         fusion=load_ranker(parts.model.open()),
         precision=parts.precision,
         index=open_index(folder),
+        only=parts.only,
         without_failed=parts.without_failed,
         sequential=find_sequential(parts.model.open()),
     )

@@ -42,9 +42,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 
 def recommender(catalogue: Catalogue, sizes: CandidateSizes = ALL, **more: Any) -> Recommender:
-    return Recommender(
-        catalogue=catalogue, scorer=tiny.scorer(), tokens=tiny.tokens(), sizes=sizes, fusion=tiny.fusion(), **more
-    )
+    parts = {"scorer": tiny.scorer(), "tokens": tiny.tokens(), "sizes": sizes, "fusion": tiny.fusion(), **more}
+    return Recommender(catalogue=catalogue, **parts)
 
 
 @pytest.mark.parametrize("text", TEXTS[:6])
@@ -107,7 +106,7 @@ def test_a_vector_that_is_not_a_number_names_its_item(tmp_path: Path, value: flo
 
 
 def test_a_logit_that_is_not_a_number_names_user_and_item(shop: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = recommender(shop, ONE_SUPPLIED)
+    broken = recommender(shop, ONE_SUPPLIED, fusion=tiny.fusion("pair_logit"))
     monkeypatch.setattr(broken, "_pair_logits", lambda *_: np.full(1, np.nan, np.float32))
     with pytest.raises(FloatingPointError, match="user 'u', item '3': the pair's logit is nan"):
         list(broken.recommend([tiny.user("u", [6], supplied={3: 0.5})], top_n=1))
