@@ -150,7 +150,7 @@ class Train(Settings):
     batch_examples: PositiveInt = 16
     """Examples per optimiser step."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate; warm-up over the first tenth of the steps, then linear decay."""
+    """Peak learning rate; warm-up over the first tenth of the steps, or of max_minutes, then linear decay."""
     max_epochs: PositiveInt = 3
     """Passes over the examples, at most."""
     max_minutes: float = Field(default=480, gt=0)

@@ -63,6 +63,8 @@ class Outcome:
     """Mean training loss between validations."""
 
 
+_WARM_UP, _FIRST = 0.1, 0.001
+_SLACK = 0.01
 Judge = Callable[[], float]
 """Returns the validation figure of the scorer as it is now; higher is better."""
 
@@ -88,16 +90,17 @@ def fine_tune(
     per_epoch = math.ceil(epoch / plan.batch_examples)
     steps, every = per_epoch * plan.max_epochs, max(1, per_epoch // plan.validations)
     scorer.backbone.freeze_lower(plan.frozen_layers)
-    learner = _Learner(scorer, tokens, catalogue, NegativeSampler(catalogue, rng), plan, steps)
+    learner = _Learner(scorer, tokens, catalogue, NegativeSampler(catalogue, rng), plan)
     best = _Best(scorer, judge)
     report(Progress(0, steps, math.nan, best.figure))
 
     started, before, losses, pending = time.monotonic(), best.figure, [], []
     for step, batch in enumerate(_batches(users, plan, rng), start=1):
-        pending.append(learner.learn(batch))
+        spent = (time.monotonic() - started) / (60 * plan.max_minutes)
+        pending.append(learner.learn(batch, _done((step - 1) / steps, spent)))
         if not math.isfinite(pending[-1]):
             raise FloatingPointError(f"training loss is {pending[-1]} at step {step}")
-        late = time.monotonic() - started > 60 * plan.max_minutes
+        late = spent > 1
         if step % every and step != steps and not late:
             report(Progress(step, steps, float(np.mean(pending)), None))
             continue
@@ -152,24 +155,25 @@ class _Learner:
         catalogue: Catalogue,
         sampler: NegativeSampler,
         plan: TrainingPlan,
-        steps: int,
     ) -> None:
         self._scorer, self._tokens, self._catalogue = scorer, tokens, catalogue
         self._sampler, self._negatives = sampler, plan.negatives
         # Where all lower layers keep their weights, so do the states of items after them.
         constant = plan.frozen_layers and plan.frozen_layers >= scorer.cached_layers
         self._frozen = StateCache(scorer, tokens, catalogue) if constant else None
-        self._optimiser, self._schedule = _optimiser(scorer, plan.learning_rate, steps)
+        self._optimiser = _optimiser(scorer, plan.learning_rate)
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
-    def learn(self, examples: Sequence[Example]) -> float:
-        """Take one step on ``examples`` and return their loss."""
+    def learn(self, examples: Sequence[Example], done: float) -> float:
+        """Take one step on ``examples``, the share ``done`` of all learning lying behind, and return their loss."""
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * _share_of_rate(done)
         self._scorer.train()
         loss = self._loss(examples)
         self._optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._scorer.parameters(), 1.0)
         self._optimiser.step()
-        self._schedule.step()
         return loss.item()
 
     def _loss(self, examples: Sequence[Example]) -> Tensor:
@@ -221,13 +225,20 @@ class _Learner:
         return torch.from_numpy(share).float(), torch.from_numpy(known)
 
 
-def _optimiser(
-    scorer: Scorer, rate: float, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+def _optimiser(scorer: Scorer, rate: float) -> torch.optim.Optimizer:
     head = {"params": list(scorer.head.parameters()), "lr": 10 * rate}
     body = {"params": [p for p in scorer.backbone.parameters() if p.requires_grad], "lr": rate}
-    optimiser = torch.optim.AdamW([group for group in (body, head) if group["params"]], weight_decay=0.01, fused=True)
-    warm = max(1, steps // 10)
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
-    )
+    return torch.optim.AdamW([group for group in (body, head) if group["params"]], weight_decay=0.01, fused=True)
+
+
+def _done(of_steps: float, of_time: float) -> float:
+    """Return how much of the learning lies behind: by the steps, unless time will run out before them.
+
+    The clock has no say in a run that it does not cut short, so that this one can be repeated.
+    """
+    return of_steps if of_time < of_steps + _SLACK else min(of_time, 1.0)
+
+
+def _share_of_rate(done: float) -> float:
+    """Warm up over the first tenth, then decay linearly to nothing; the first step is not without effect."""
+    return max(0.0, min((done + _FIRST) / _WARM_UP, (1 - done) / (1 - _WARM_UP)))

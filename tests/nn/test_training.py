@@ -22,7 +22,7 @@ from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
-from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
+from llmrec.nn.training import Outcome, Progress, TrainingPlan, _done, _share_of_rate, fine_tune
 from tests import tiny
 
 COLOURS = ("red", "blue", "green")
@@ -276,3 +276,11 @@ def test_where_one_item_takes_all_events_there_are_still_enough_negatives(tmp_pa
     items = np.array([0, 5], np.int32)
     example = Example(tiny.user(items=[0, 5]), items[:1], items[1:])
     assert len(NegativeSampler(shop, np.random.default_rng(0)).draw(example, 12)) == 12
+
+
+def test_the_rate_falls_to_nothing_by_the_last_step_or_the_last_minute() -> None:
+    assert _share_of_rate(_done(0.1, 0.05)) == 1
+    assert _share_of_rate(_done(0.55, 0.555)) == pytest.approx(0.5)  # the clock is not ahead by enough
+    assert _share_of_rate(_done(0.1, 0.55)) == pytest.approx(0.5)
+    assert _share_of_rate(_done(0.2, 1.3)) == 0
+    assert 0 < _share_of_rate(_done(0.0, 0.0)) < 0.1
