@@ -63,7 +63,7 @@ class Outcome:
     """Mean training loss between validations."""
 
 
-_WARM_UP, _FIRST = 0.1, 0.001
+_WARM_UP, _LEAST = 0.1, 0.01
 _SLACK = 0.01
 Judge = Callable[[], float]
 """Returns the validation figure of the scorer as it is now; higher is better."""
@@ -240,5 +240,5 @@ def _done(of_steps: float, of_time: float) -> float:
 
 
 def _share_of_rate(done: float) -> float:
-    """Warm up over the first tenth, then decay linearly to nothing; the first step is not without effect."""
-    return max(0.0, min((done + _FIRST) / _WARM_UP, (1 - done) / (1 - _WARM_UP)))
+    """Warm up over the first tenth, then decay linearly; no step is without any effect."""
+    return max(_LEAST, min(done / _WARM_UP, (1 - done) / (1 - _WARM_UP)))
