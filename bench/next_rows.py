@@ -1,0 +1,147 @@
+"""The next-item benchmark's files as places in the catalogue, and where a system puts the target of a row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+KS = (1, 3, 5, 10, 20)
+Integers = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Events:
+    """What is known: the items each user took, oldest first."""
+
+    users: Sequence[str]
+    taken: Sequence[Integers]
+    """Places in the catalogue, of each user."""
+    size: int
+    """Items in the catalogue."""
+
+    @cached_property
+    def counts(self) -> Integers:
+        """How often each item was taken, (I,)."""
+        return np.bincount(np.concatenate(self.taken), minlength=self.size)
+
+    @cached_property
+    def matrix(self) -> sparse.csr_matrix:
+        """How often each user took each item, (U, I)."""
+        return _weighted(self.taken, self.size, 1.0)
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each user."""
+        return {name: place for place, name in enumerate(self.users)}
+
+    @cached_property
+    def by_popularity(self) -> Integers:
+        """The place of each item among all, the most popular first; equals by their place in the catalogue, (I,)."""
+        order = np.empty(self.size, np.int64)
+        order[np.argsort(-self.counts, kind="stable")] = np.arange(self.size)
+        return order
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Users with a history, oldest first, and the item each takes next."""
+
+    users: Sequence[str]
+    histories: Sequence[Integers]
+    targets: Integers
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """Return the rows from ``start`` to before ``stop``."""
+        return Rows(self.users[start:stop], self.histories[start:stop], self.targets[start:stop], self.size)
+
+    def weights(self, decay: float) -> sparse.csr_matrix:
+        """Return what each item of a history counts: 1 for the last one, ``decay`` for the one before, (R, I)."""
+        return _weighted(self.histories, self.size, decay)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One folder of files."""
+
+    items: pd.DataFrame
+    learned: Events
+    """Of the training period."""
+    known: Events
+    """Of both periods: all before the test rows."""
+    valid: Rows
+    test: Rows
+
+    @classmethod
+    def read(cls, folder: Path) -> "Benchmark":
+        """Read ``folder``; rows whose target is no item are left out, and counted on the screen."""
+        items = pd.read_parquet(folder / "items.parquet")
+        places = {name: place for place, name in enumerate(items["item_id"])}
+        events = pd.read_parquet(folder / "events.parquet").sort_values(["user_id", "position"], kind="stable")
+        learned = events[events["period"] == "train"]
+        valid, test = (_read_rows(folder, part, places) for part in ("valid", "test"))
+        return cls(items, _group(learned, places), _group(events, places), valid, test)
+
+
+def ranks(scores: Scores, targets: Integers, by_popularity: Integers) -> Integers:
+    """Return how many items come before each row's target; equal scores are ordered by popularity.
+
+    Args:
+        scores: higher is better, -inf where a system knows nothing of an item, (R, I).
+        targets: places in the catalogue, (R,).
+        by_popularity: the order of equals, (I,).
+    """
+    wanted = np.take_along_axis(scores, targets[:, None], axis=1)
+    equal_before = (scores == wanted) & (by_popularity < by_popularity[targets][:, None])
+    places: Integers = ((scores > wanted) | equal_before).sum(axis=1)
+    return places
+
+
+def without_seen(scores: Scores, rows: Rows) -> Scores:
+    """Return the scores with the items of each row's history at the end."""
+    lowered = scores.copy()
+    for row, history in enumerate(rows.histories):
+        lowered[row, history] = -np.inf
+    return lowered
+
+
+def figures(places: Integers) -> dict[str, float]:
+    """Return HR@k and NDCG@k, means over rows of one target each; ``places`` as `ranks` gives them, (R,)."""
+    gains = 1 / np.log2(places + 2)
+    rates = {f"HR@{k}": float((places < k).mean()) for k in KS}
+    return rates | {f"NDCG@{k}": float(np.where(places < k, gains, 0).mean()) for k in KS}
+
+
+def _weighted(lists: Sequence[Integers], size: int, decay: float) -> sparse.csr_matrix:
+    owners = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
+    ages = np.concatenate([np.arange(len(one))[::-1] for one in lists])
+    values = np.power(decay, ages, dtype=np.float32)
+    return sparse.csr_matrix((values, (owners, np.concatenate(lists))), shape=(len(lists), size))
+
+
+def _group(events: pd.DataFrame, places: Mapping[str, int]) -> Events:
+    known = events[events["item_id"].isin(places.keys())]
+    taken = {str(user): _places(one, places) for user, one in known.groupby("user_id", sort=False)["item_id"]}
+    return Events(list(taken), list(taken.values()), len(places))
+
+
+def _read_rows(folder: Path, part: str, places: Mapping[str, int]) -> Rows:
+    raw = pd.read_parquet(folder / f"{part}.parquet")
+    rows = raw[raw["target"].isin(places.keys())]
+    if len(rows) < len(raw):
+        print(f"{part}: {len(raw) - len(rows)} of {len(raw)} rows have a target that is no item; left out")
+    histories = [_places(one, places) for one in rows["history"]]
+    return Rows(rows["user_id"].tolist(), histories, _places(rows["target"], places), len(places))
+
+
+def _places(names: Iterable[str], places: Mapping[str, int]) -> Integers:
+    return np.array([places[name] for name in names if name in places], np.int64)

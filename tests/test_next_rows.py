@@ -1,0 +1,59 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.next_rows import Benchmark, Rows, figures, ranks, without_seen
+
+POPULARITY = np.array([2, 0, 1, 3])
+
+
+def test_a_rank_counts_the_items_that_score_higher() -> None:
+    scores = np.array([[0.1, 0.4, 0.3, 0.2], [0.9, 0.4, 0.3, 0.2]], np.float32)
+    assert ranks(scores, np.array([2, 0]), POPULARITY).tolist() == [1, 0]
+
+
+def test_equal_scores_are_ordered_by_popularity() -> None:
+    scores = np.array([[0, 0, 0, 1], [-np.inf, 1, -np.inf, -np.inf]], np.float32)
+    assert ranks(scores, np.array([0, 3]), POPULARITY).tolist() == [3, 3]
+
+
+def test_items_of_the_history_go_to_the_end() -> None:
+    rows = Rows(["a"], [np.array([1, 2])], np.array([0]), 4)
+    scores = np.array([[0.1, 0.4, 0.3, 0.2]], np.float32)
+    assert without_seen(scores, rows).tolist() == [[np.float32(0.1), -np.inf, -np.inf, np.float32(0.2)]]
+    assert scores[0, 1] == np.float32(0.4)
+
+
+def test_figures_are_hit_rates_and_discounted_gains_of_one_target() -> None:
+    found = figures(np.array([0, 2, 20]))
+    assert found["HR@1"] == found["NDCG@1"] == pytest.approx(1 / 3)
+    assert found["HR@3"] == found["HR@20"] == pytest.approx(2 / 3)
+    assert found["NDCG@3"] == found["NDCG@20"] == pytest.approx((1 + 1 / math.log2(4)) / 3)
+
+
+def test_older_items_of_a_history_count_less() -> None:
+    rows = Rows(["a", "b"], [np.array([2, 0, 2]), np.array([], np.int64)], np.array([0, 0]), 3)
+    assert rows.weights(0.5).toarray().tolist() == [[0.5, 0, 1.25], [0, 0, 0]]
+
+
+def test_files_are_read_as_places_in_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pd.DataFrame({"item_id": ["x", "y", "z"]}).to_parquet(tmp_path / "items.parquet")
+    pd.DataFrame({
+        "user_id": ["b", "a", "a", "a"], "item_id": ["z", "y", "x", "gone"], "position": [0, 1, 0, 2],
+        "period": ["valid", "train", "train", "train"],
+    }).to_parquet(tmp_path / "events.parquet")  # fmt: skip
+    rows = pd.DataFrame({"row_id": ["1", "2"], "user_id": ["a", "b"], "history": [["x"], ["z"]]})
+    rows.assign(target=["y", "gone"]).to_parquet(tmp_path / "valid.parquet")
+    rows.assign(target=["z", "x"]).to_parquet(tmp_path / "test.parquet")
+
+    bench = Benchmark.read(tmp_path)
+
+    assert {user: taken.tolist() for user, taken in zip(bench.known.users, bench.known.taken, strict=True)} == {
+        "a": [0, 1], "b": [2],
+    }  # fmt: skip
+    assert bench.learned.counts.tolist() == [1, 1, 0] and bench.known.by_popularity.tolist() == [0, 1, 2]
+    assert (bench.valid.users, bench.valid.targets.tolist(), len(bench.test)) == (["a"], [1], 2)
+    assert "valid: 1 of 2 rows" in capsys.readouterr().out
