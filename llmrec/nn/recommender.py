@@ -302,6 +302,7 @@ class Recommender:
         """Return, for each of a list's items, the title of the recent item it is related to most; None if to none."""
         titles = self.catalogue.titles(user.recent)
         weights = self.catalogue.related[relation].between(user.recent, items)
+        weights[user.recent[:, None] == items[None, :]] = 0  # an item is no reason for itself
         named, found = np.zeros(len(titles)), list[str | None]()
         for own in weights.T:
             # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.

@@ -27,7 +27,7 @@ from llmrec.spark.counts import count_takers, covisitation, followers, popularit
 from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
-from llmrec.spark.users import COUNTED, add_profiles, add_supplied, exclude_denied, gather_users
+from llmrec.spark.users import COUNTED, STEPS, add_profiles, add_supplied, exclude_denied, gather_users
 from llmrec.spark.workers import NightParts
 
 
@@ -169,7 +169,7 @@ def _relations(
     ways: dict[str, Callable[[], pa.Table]] = {
         C.COVISITATION: lambda: covisitation(counted, takers, neighbours).toArrow(),
         C.USER_BASED: lambda: taken_by_alike(counted, neighbours).toArrow(),
-        C.NEXT: lambda: followers(counted, takers, neighbours).toArrow(),
+        C.NEXT: lambda: followers(counted.withColumn(COUNTED, F.col(STEPS)), takers, neighbours).toArrow(),
         C.EASE: lambda: solve_ease(counted, items, config),
     }
     related, failed = dict.fromkeys(ways, no_neighbours()), dict[str, Exception]()

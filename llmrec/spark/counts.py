@@ -67,7 +67,7 @@ def followers(users: DataFrame, takers: Takers, neighbours: int) -> DataFrame:
 
     One who takes it d steps later counts 0.7 ** (d - 1), up to five steps.
 
-    Input:  as of `covisitation`; ``counted`` is ordered, oldest first.
+    Input:  as of `covisitation`; ``counted`` is ordered, oldest first, with an item as often as it was taken.
     Output: as of `covisitation`.
     """
     return _strongest(users, _taken_after, lambda item, other: _STEPS[0] * takers[item], neighbours)

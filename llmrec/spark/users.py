@@ -13,6 +13,7 @@ from llmrec.spark.items import AVAILABLE, INDEX
 from llmrec.spark.splits import LIKES, days_before, first_moment
 
 COUNTED = "counted"
+STEPS = "steps"
 TARGETS = "targets"
 _READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", "idle_days")
 
@@ -26,7 +27,8 @@ def gather_users(
     Output: user_id, liked (the latest ``liked`` liked items), recent (the latest ``recent`` items), counted (distinct
             among the latest ``counted``), seen (all items, distinct), excluded (those not last taken before the day
             ``again_before``; all, if that is None); oldest first, an item taken twice stands at its last time.
-            idle_days: from the last event to ``until``.
+            steps: the latest ``counted`` events, an item as often as it was taken; if items are not recommended again
+            (``again_before`` is None), several in a row count once. idle_days: from the last event to ``until``.
     """
     last = events.groupBy(C.USER, INDEX).agg(F.max(C.EVENT_TIME).alias("at"), F.max(LIKES).alias(LIKES))
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
@@ -38,15 +40,28 @@ def gather_users(
         still = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
         excluded = F.transform(still, lambda event: event[INDEX])
     liked_items = F.transform(F.filter("_events", lambda event: event[LIKES]), lambda event: event[INDEX])
-    return gathered.select(
+    return gathered.join(_steps(events, counted, again_before is None), on=C.USER).select(
         C.USER,
         _latest(liked_items, liked).alias("liked"),
         _latest(seen, recent).alias("recent"),
         _latest(seen, counted).alias(COUNTED),
+        STEPS,
         seen.alias("seen"),
         excluded.alias("excluded"),
         days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
     )
+
+
+def _steps(events: DataFrame, at_most: int, in_a_row_once: bool) -> DataFrame:
+    """Return user_id and steps, see `gather_users`."""
+    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX)))
+    taken = events.groupBy(C.USER).agg(ordered.alias("_all"))
+    items = F.transform("_all", lambda event: event[INDEX])
+    if in_a_row_once:
+        items = F.filter(
+            items, lambda item, place: (place == 0) | (item != F.element_at(items, F.greatest(place, F.lit(1))))
+        )
+    return taken.select(C.USER, _latest(items, at_most).alias(STEPS))
 
 
 def _latest(items: Column, count: int) -> Column:
@@ -57,7 +72,7 @@ def add_profiles(gathered: DataFrame, users: DataFrame) -> DataFrame:
     """Add profile texts, and the users who have a profile but no events; arrays are empty where there is nothing."""
     joined = gathered.join(users.select(C.USER, C.TEXT), on=C.USER, how="full")
     nothing = F.array().cast("array<int>")
-    filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, "seen", "excluded")}
+    filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, STEPS, "seen", "excluded")}
     return joined.withColumns({**filled, C.TEXT: F.coalesce(C.TEXT, F.lit(""))})
 
 
