@@ -27,7 +27,6 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import torch
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -152,8 +151,8 @@ class Benchmark:
         train, texts = self.config.train, self.config.texts
         limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
         tokens = load_tokens(self.config.encoder.path, limits)
-        torch.manual_seed(train.seed)  # the head's first weights
-        scorer = make_scorer(train.scorer, load_backbone(self.config.encoder.path), train.cached_layers)
+        backbone = load_backbone(self.config.encoder.path)
+        scorer = make_scorer(train.scorer, backbone, train.cached_layers, seed=train.seed)
         self.versions["base"] = save_encoder(self.work / "base", scorer, tokens)
         catalogue, _ = self._catalogue("base", LEARN)
         use_threads(os.cpu_count() or 1)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 _LIBRARIES = (
     "torch", "transformers", "sentence-transformers", "openvino", "faiss-cpu", "implicit", "pyspark", "numpy",
+    "rectools", "pm-implicit", "pytorch-lightning", "scikit-learn",
 )  # fmt: skip
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 

@@ -7,12 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-import torch
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.cli import Run, run_job
-from llmrec.config import Config
 from llmrec.nn.artifact import (
     add_sequential,
     finish_model,
@@ -22,16 +20,14 @@ from llmrec.nn.artifact import (
     save_encoder,
 )
 from llmrec.nn.device import pick_device, use_threads
-from llmrec.nn.pretrained import load_backbone, load_tokens
+from llmrec.nn.pretrained import load_tokens
 from llmrec.nn.scorer import Scorer
-from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
-from llmrec.nn.unread import Unread
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, user_rows
 from llmrec.pipelines.training import (
     counted_until,
+    open_scorer,
     origin,
-    require_fitting,
     split,
     train_ranker,
     train_scorer,
@@ -51,7 +47,7 @@ def main(run: Run) -> None:
     require_replaceable(Path(config.model))
     limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
     tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
-    scorer = _open_scorer(config)
+    scorer = open_scorer(config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     until = counted_until(run.day, VALIDATION, config)
     work = run.work_folder()
@@ -112,16 +108,6 @@ def main(run: Run) -> None:
             f"{outcome.ndcg:.4f} after {outcome.steps} steps"
         )
     print(said)
-
-
-def _open_scorer(config: Config) -> Scorer | Unread:
-    """Open the pretrained encoder under an untrained head, if an encoder is needed."""
-    if config.scorer == Unread.name:
-        return Unread()
-    backbone = load_backbone(config.encoder.path, config.encoder.allow_download)
-    require_fitting(backbone, config)
-    torch.manual_seed(config.train.seed)  # the head's first weights
-    return make_scorer(config.scorer, backbone, config.train.cached_layers)
 
 
 if __name__ == "__main__":

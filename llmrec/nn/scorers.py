@@ -1,21 +1,26 @@
 """The scorers by name."""
 
+import torch
+
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import Scorer
 
 
-def make_scorer(name: str, backbone: Backbone, cached_layers: int) -> Scorer:
+def make_scorer(name: str, backbone: Backbone, cached_layers: int, *, seed: int | None = None) -> Scorer:
     """Put an untrained head on ``backbone``.
 
     Args:
         name: as the configuration calls it; see config.Train.scorer.
         backbone: the encoder.
         cached_layers: what the prefix scorer caches of candidates; others ignore it.
+        seed: of the head's first weights; None leaves torch's generator as it is.
 
     Raises ValueError if there is no such scorer, or the encoder is too small for ``cached_layers``.
     """
+    if seed is not None:
+        torch.manual_seed(seed)
     if name == PrefixScorer.name:
         return PrefixScorer(backbone, cached_layers=cached_layers)
     if name == JointScorer.name:

@@ -27,11 +27,14 @@ from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.scorers import make_scorer
 from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
+from llmrec.nn.unread import Unread
 from llmrec.pipelines.night import Night
 from llmrec.spark.splits import TEST, VALIDATION, split_by_last_events, split_by_time
 from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
@@ -64,6 +67,18 @@ def require_fitting(backbone: Backbone, config: Config) -> None:
     ]  # fmt: skip
     if problems:
         raise ConfigError(f"{config.encoder.path}: has {layers} layers and {longest} positions: {'; '.join(problems)}")
+
+
+def open_scorer(config: Config) -> Scorer | Unread:
+    """Open the pretrained encoder under an untrained head, if an encoder is needed.
+
+    Raises ConfigError as `require_fitting`.
+    """
+    if config.scorer == Unread.name:
+        return Unread()
+    backbone = load_backbone(config.encoder.path, config.encoder.allow_download)
+    require_fitting(backbone, config)
+    return make_scorer(config.scorer, backbone, config.train.cached_layers, seed=config.train.seed)
 
 
 def split(night: Night, config: Config) -> DataFrame:
