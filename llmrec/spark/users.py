@@ -56,12 +56,17 @@ def _steps(events: DataFrame, at_most: int, in_a_row_once: bool) -> DataFrame:
     """Return user_id and steps, see `gather_users`."""
     ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX)))
     taken = events.groupBy(C.USER).agg(ordered.alias("_all"))
-    items = F.transform("_all", lambda event: event[INDEX])
+    kept = F.col("_all")
     if in_a_row_once:
-        items = F.filter(
-            items, lambda item, place: (place == 0) | (item != F.element_at(items, F.greatest(place, F.lit(1))))
+        # Of the column itself: what is computed would be computed again for each event.
+        previous = F.col("_all")
+        kept = F.filter(
+            kept,
+            lambda event, place: (
+                (place == 0) | (event[INDEX] != F.element_at(previous, F.greatest(place, F.lit(1)))[INDEX])
+            ),
         )
-    return taken.select(C.USER, _latest(items, at_most).alias(STEPS))
+    return taken.select(C.USER, _latest(F.transform(kept, lambda event: event[INDEX]), at_most).alias(STEPS))
 
 
 def _latest(items: Column, count: int) -> Column:
