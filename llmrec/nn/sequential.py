@@ -46,16 +46,16 @@ class Sequential(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.5))
         """Of the logits that cosines make."""
 
-    def forward(self, histories: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, histories: Tensor) -> Tensor:
         """Return what each place of a history, and those before it, say of the next: (B, L, W), of unit length.
 
         Args:
-            histories: (B, L, W) vectors of the items, oldest first.
-            valid: (B, L) False where there is no item; the first of a row is always one.
+            histories: (B, L, W) vectors of the items, oldest first; what fills a row up comes after them, so that no
+                place with an item looks at it.
         """
-        later = torch.ones(LONGEST, LONGEST, dtype=torch.bool, device=valid.device).triu(1)
+        later = torch.ones(LONGEST, LONGEST, dtype=torch.bool, device=histories.device).triu(1)
         states = self.drop(self.read(histories) + self.place)
-        states = self.stack(states, mask=later, src_key_padding_mask=~valid)
+        states = self.stack(states, mask=later)
         return functional.normalize(self.answer(states), dim=-1)
 
     @torch.inference_mode()
@@ -65,7 +65,7 @@ class Sequential(nn.Module):
         there = [place for place, own in enumerate(histories) if len(own)]
         if there:
             items, valid = _padded([histories[place] for place in there])
-            answers = self(torch.from_numpy(catalogue.vectors[items]), torch.from_numpy(valid))
+            answers = self(torch.from_numpy(catalogue.vectors[items]))
             vectors[there] = answers[torch.arange(len(there)), torch.from_numpy(valid.sum(1) - 1)]
         return vectors
 
@@ -91,7 +91,7 @@ def fit_sequential(catalogue: Catalogue, users: Sequence[User], *, seed: int) ->
         following, _ = _padded([seen[1:] for seen, _ in batch])
         wanted = np.zeros_like(valid)
         wanted[valid] = np.concatenate([liked[1:] for _, liked in batch])
-        states = model(vectors[torch.from_numpy(items)], torch.from_numpy(valid))[torch.from_numpy(wanted)]
+        states = model(vectors[torch.from_numpy(items)])[torch.from_numpy(wanted)]
         offered, correction = sampler.draw(following[wanted])
         logits = states @ vectors[torch.from_numpy(offered)].T * model.log_scale.exp() - correction
         optimiser.zero_grad()

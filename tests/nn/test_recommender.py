@@ -1,6 +1,6 @@
 """Lists with answers known by construction: trees that follow one feature, on a catalogue that plants it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +204,36 @@ def test_a_reason_of_what_comes_next_names_what_it_follows(tmp_path_factory: pyt
     assert (rows[0].item_id, rows[0].reason) == ("5", "Often chosen after “red tea”")
     assert C.NEXT in rows[0].sources
     assert "5" not in rows[1].reason
+
+
+def test_an_item_taken_again_is_no_reason_for_itself(tmp_path: Path) -> None:
+    often = tiny.catalogue(tmp_path / "catalogue", TEXTS, after={(0, 0): 2.9, (1, 0): 2.0})
+    again = replace(someone("u", [1, 0]), excluded=np.array([1], np.int32))
+    [rows] = recommender(often, tiny.fusion("next")).recommend([again], top_n=1)
+    assert rows[0].item_id == "0"
+    assert rows[0].reason == f"Often chosen after “{TEXTS[1]}”"
+
+
+def counting(ask: Callable[..., np.ndarray], read: list[int]) -> Callable[..., np.ndarray]:
+    """Ask for logits, and note of how many pairs."""
+
+    def asked(states: object, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        read.append(len(item))
+        return ask(states, user, item)
+
+    return asked
+
+
+def test_where_the_ranker_ignores_the_pair_scorer_it_reads_nothing(
+    planted: Catalogue, by_covisitation: Fusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    for fusion in (by_covisitation, tiny.fusion("pair_logit")):
+        one = recommender(planted, fusion)
+        monkeypatch.setattr(one, "_pair_logits", counting(one._pair_logits, read))
+        assert len(next(one.recommend([someone("one", [0])], top_n=3))) == 3
+    assert read[0] == 0
+    assert read[1] > 0
 
 
 def test_only_users_without_history_are_marked_as_fallback(planted: Catalogue, by_covisitation: Fusion) -> None:

@@ -7,7 +7,7 @@ from llmrec import columns as C
 from llmrec.domain.users import User
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.retrieval import ExactIndex
-from llmrec.nn.sequential import fit_sequential, load_sequential, save_sequential
+from llmrec.nn.sequential import LONGEST, Sequential, fit_sequential, load_sequential, save_sequential
 from llmrec.nn.sources import SOURCES, open_sources
 from tests import tiny
 
@@ -54,6 +54,17 @@ def test_a_user_is_read_the_same_alone_and_among_others_and_after_saving(tmp_pat
     assert not together[1].any()
     save_sequential(tmp_path / "weights", model)
     assert torch.equal(load_sequential(tmp_path / "weights").next_vectors(histories, catalogue), together)
+
+
+def test_what_a_place_says_depends_on_no_later_item() -> None:
+    model = Sequential(32).eval()
+    first = torch.randn(1, LONGEST, 32)
+    second = first.clone()
+    second[:, 7:] = torch.randn(1, LONGEST - 7, 32)
+    with torch.inference_mode():
+        one, other = model(first), model(second)
+    assert torch.equal(one[:, :7], other[:, :7])
+    assert not torch.isclose(one[:, 7:], other[:, 7:]).all(dim=-1).any()
 
 
 def test_items_that_are_not_liked_are_read_but_not_asked_for(tmp_path: Path) -> None:
