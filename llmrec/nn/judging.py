@@ -54,7 +54,7 @@ def judge_user(
     orders = {
         LLMREC: items[best_first(probabilities, items)],
         **{source: scored.answers[source].best(len(recommender.catalogue)) for source in ALONE},
-        **{source: items[best_first(scored.proposals.scored_by(source), items)] for source in AMONG},
+        **{source: _rank_by(scored.proposals.scored_by(source), items) for source in AMONG},
         BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),
         **{one.name: _rank_without(one, ablations.get(one.name), scored) for one in ABLATIONS},
     }
@@ -84,6 +84,11 @@ def _rank_without(ablation: Ablation, ranker: Fusion | None, scored: Scored) -> 
     kept = ablation.candidates(scored.proposals.sources)
     items = scored.proposals.items[kept]
     return items[best_first(ranker.probabilities(ablation.features(scored.features[kept])), items)]
+
+
+def _rank_by(scores: Floats, items: Items) -> Items:
+    """Rank the candidates by what a source says; none, where it says nothing of any: an order by index is no answer."""
+    return items[best_first(scores, items)] if scores.any() else items[:0]
 
 
 def _rank_read(items: Items, logits: Floats) -> Items:

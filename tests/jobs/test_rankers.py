@@ -39,6 +39,10 @@ def test_what_follows_alone_recommends_what_users_take_next(spark: SparkSession,
     given = {row["user_id"]: row for row in rows.filter("user_id like 'u%' and rank = 1").collect()}
     assert np.mean([given[user]["item_id"] == planted.after(item) for user, item in last.items()]) > 0.9
     assert {row["reason"].split("“")[0] for row in given.values()} == {"Often chosen after "}
+    judged = spark.read.format("delta").load(f"{folder}/lake/metrics").select("system").distinct().collect()
+    systems = {row["system"] for row in judged}
+    assert {"llmrec", "next", "popularity"} <= systems
+    assert not systems & {"dense", "similar", "sequential", "bert"}  # nothing is known of vectors
     proposed = rows.select(F.explode("sources").alias("source")).distinct().collect()
     assert {row["source"] for row in proposed} <= {"next", "popularity", "fallback"}  # popularity fills short lists
 
