@@ -17,10 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from llmrec import columns as C
+from llmrec.domain.features import needs_encoder
 from llmrec.domain.table_names import table_name
 from llmrec.errors import ConfigError
-
-_RANKERS_BY_ENCODER = {"hybrid", "similar", "sequential", "dense", "bert"}
 
 
 class Settings(BaseModel):
@@ -291,7 +290,7 @@ class Config(Settings):
     @property
     def scorer(self) -> str:
         """The scorer that is needed: none for a ranker that goes by events or words alone."""
-        return self.train.scorer if self.train.ranker in _RANKERS_BY_ENCODER else "none"
+        return self.train.scorer if self.train.ranker == "hybrid" or needs_encoder(self.train.ranker) else "none"
 
     @property
     def sha(self) -> str:

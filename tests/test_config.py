@@ -2,13 +2,15 @@ from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from llmrec import columns as C
 from llmrec import config as config_module
-from llmrec.config import Config, documented_yaml, load_config
+from llmrec.config import Config, Train, documented_yaml, load_config
+from llmrec.domain.features import FEATURE_ALONE
 from llmrec.errors import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -188,3 +190,12 @@ def test_settings_do_not_change_after_reading() -> None:
         config.model = "other"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         config.score.top_n = 3  # type: ignore[misc]
+
+
+def test_every_ranker_by_one_feature_can_be_asked_for_and_says_whether_it_needs_an_encoder() -> None:
+    assert set(get_args(Train.model_fields["ranker"].annotation)) == {"hybrid", *FEATURE_ALONE}
+    scorers = {ranker: Config(train=Train(ranker=ranker)).scorer for ranker in ("hybrid", *FEATURE_ALONE)}
+    assert {ranker for ranker, scorer in scorers.items() if scorer == "prefix"} == {
+        "hybrid", "similar", "sequential", "dense", "bert",
+    }  # fmt: skip
+    assert Config(train=Train(scorer="none")).scorer == "none"

@@ -75,3 +75,8 @@ FEATURE_ALONE = {
     "bert": "pair_logit",
 }  # fmt: skip
 """What a ranker goes by that is not the hybrid one, by its name."""
+
+
+def needs_encoder(ranker: str) -> bool:
+    """Tell whether the one feature that a ranker of FEATURE_ALONE goes by comes from the encoder."""
+    return FEATURES[COLUMN[FEATURE_ALONE[ranker]]].signal in (BERT, PAIR_SCORER)

@@ -157,7 +157,7 @@ class Rankers:
     ablations: dict[str, Fusion]
     """The same without some signals, by name of ABLATIONS."""
     fitted: dict[str, float]
-    """On what: pairs, and the share of liked ones."""
+    """On what: pairs, and the share of liked ones; and the gain of each ranker on users it had not seen."""
 
 
 def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Rankers:
@@ -194,8 +194,9 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     ablations = {
         one.name: fit(one.features(features), mask) for one, mask in kept.items() if len(set(liked[mask])) == 2
     }
-    ranker = worth_its_parts(fit(features, np.ones_like(liked)), ablations)
-    return Rankers(ranker, ablations, facts)
+    whole = fit(features, np.ones_like(liked))
+    gains = {f"dcg@10 {name}": one.gain for name, one in {"whole": whole, **ablations}.items()}
+    return Rankers(worth_its_parts(whole, ablations), ablations, facts | gains)
 
 
 def worth_its_parts(whole: Fusion, ablations: Mapping[str, Fusion]) -> Fusion:

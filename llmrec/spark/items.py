@@ -58,8 +58,7 @@ def groups_of(kind: str) -> Column:
     if kind == C.CATEGORY:
         known = F.col(C.CATEGORY)
     elif kind == C.ATTRIBUTES:
-        named = F.transform(F.map_entries(C.ATTRIBUTES), lambda one: F.concat_ws("=", one["key"], one["value"]))
-        known = named
+        known = F.transform(F.map_entries(C.ATTRIBUTES), lambda one: F.concat_ws("=", one["key"], one["value"]))
     else:
         known = F.array(F.element_at(C.ATTRIBUTES, kind))
     return F.coalesce(F.filter(known, lambda name: name.isNotNull()), F.array().cast("array<string>"))
