@@ -10,8 +10,9 @@ training period; the test rows are ranked with what is counted in both periods, 
 may be recommended, those of the history too. Of each row the target's place counts; an item is new if it has no event.
 
 "without" a part is a ranker of its own that never saw the part's features, nor the candidates that only this part
-brought. "frozen" is all but the pair scorer, with the encoder as it was before fine-tuning; its minutes are not among
-those of the job.
+brought. Where valid users whom the trees had not seen are ranked as well without BERT, or without the pair scorer, that
+ranker is llmrec: train decides so in the job. "frozen" is all but the pair scorer, with the encoder as it was before
+fine-tuning; its minutes are not among those of the job.
 """
 
 import os
@@ -31,6 +32,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
+from bench.local_spark import SPARK
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from llmrec import columns as C
@@ -69,10 +71,6 @@ SETTINGS = (
     "train.max_validation_users=400",
 )  # fmt: skip
 """One item is taken next, repeats count, and times are unknown; the rest was chosen on valid rows."""
-SPARK = {
-    "spark.master": "local[2]", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2",
-    "spark.databricks.delta.snapshotPartitions": "2", "spark.ui.showConsoleProgress": "false",
-}  # fmt: skip
 
 
 def main() -> int:

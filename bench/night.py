@@ -8,7 +8,8 @@ Each kind of night has its own tables and runs prepare, train and score, each a 
 
 - item-based: `train.ranker: co-visitation`, as RePlay's ItemKNN;
 - hybrid: all sources and the learned ranker, but no encoder (`train.scorer: none`);
-- BERT: the same with an encoder, fine-tuned for at most --tuning-minutes; it reads 50 candidates of each user.
+- BERT: `train.ranker: bert`, fine-tuned for at most --tuning-minutes; it reads 50 candidates of each user, whom all
+  sources find. The learned ranker would leave it out where it does not pay.
 
 --quick leaves the last one out. Memory is that of a program and all its processes, shared pages counted once (PSS),
 looked at every half second. "fitting and scoring" are the stages of train and score; starting Spark is in the minutes
@@ -37,7 +38,7 @@ JOBS = ("prepare", "train", "score")
 KINDS: dict[str, dict[str, Any]] = {
     "item-based": {"train": {"ranker": "co-visitation"}},
     "hybrid": {"train": {"scorer": "none"}},
-    "BERT": {"candidates": {"pair_scored": 50}},
+    "BERT": {"train": {"ranker": "bert"}, "candidates": {"pair_scored": 50}},
 }
 _BEGINS, _ENDS = re.compile(r"\[(\w+)\] ([\w -]+) \.\.\."), re.compile(r"\[(\w+)\] ([\w -]+): done, ([\d.]+) s")
 _EVERY = 0.5

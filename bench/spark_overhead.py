@@ -3,15 +3,16 @@
     make demo bench-env
     source .venv/java.env && .venv-bench/bin/python -m bench.spark_overhead [--quick] [--json FILE]
 
-The tables and the model are the demo's; its users are there several times over, so that the stage has the length of a
-small night. Spark's time counts everything: transport both ways, the lists written to nowhere, the start of the Python
-workers and the loading of the model. What of it is start, two stages of a few users tell, with new workers and with
-those of the stage before. The bare processes are timed from the moment both have the model and the users in memory.
-The last system is the idiom everyone starts from: predict_batch_udf round CrossEncoder.predict, one row per pair, on
-fewer pairs; its time is per pair, start not counted.
+The tables and the encoder are the demo's; lists are ordered by the pair scorer. The users are there several times
+over, so that the stage has the length of a small night. Spark's time counts everything: transport both ways, the lists
+written to nowhere, the start of the Python workers and the loading of the model. What of it is start, two stages of a
+few users tell, with new workers and with those of the stage before. The bare processes are timed from the moment both
+have the model and the users in memory. The last system is the idiom everyone starts from: predict_batch_udf round
+CrossEncoder.predict, one row per pair, on fewer pairs; its time is per pair, start not counted.
 """
 
 import multiprocessing
+import shutil
 import sys
 import tempfile
 import time
@@ -32,7 +33,8 @@ from bench.texts import ENCODER
 from bench.timing import interleaved, ratio
 from llmrec import columns as C
 from llmrec.config import Config, load_config
-from llmrec.nn.artifact import resolve_model
+from llmrec.nn.alone import Alone
+from llmrec.nn.artifact import RANKER, resolve_model
 from llmrec.nn.device import use_threads
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.spark.schemas import SCHEMAS
@@ -99,7 +101,9 @@ def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, 
     night = open_night(**tables, **missing, allowed=None, config=config, run_date=day)
     history = int(model.manifest["texts"]["history_items"])
     users = user_rows(night, night.events, config, liked=history, until=day).persist()
-    shipped = ship_folder(spark, model.folder, "model", work)
+    shutil.copytree(model.folder, work / "model")
+    Alone("pair_logit", 1.0, 0.0).save(work / "model" / RANKER)  # one that has pairs read, whatever the demo's does
+    shipped = ship_folder(spark, work / "model", "model", work)
     vectors, _ = ensure_vectors(spark, config.tables.name(C.ITEM_VECTORS), night.items, shipped, model.encoder_version)
     build_catalogue(night, night.events, users, vectors, config, work / "catalogue", day)
     return users, night_parts(shipped, ship_folder(spark, work / "catalogue", "catalogue", work), config, day)

@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 import yaml
 from pyspark.sql import functions as F
 
+from bench.local_spark import SPARK
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from jobs import prepare, score, train
@@ -67,10 +68,6 @@ LONGER = (1, 2, 4, 8, 16)
 SMALL = ("holdout", "train", "candidates", "score")
 """Sections of conf/demo.yaml that make a night of a few minutes, with a small model."""
 SETTINGS = {"encoder.path": ENCODER, "evaluate.k": [K], "score.top_n": K}
-SPARK = {
-    "spark.master": "local[2]", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2",
-    "spark.databricks.delta.snapshotPartitions": "2", "spark.ui.showConsoleProgress": "false",
-}  # fmt: skip
 
 
 def main() -> int:

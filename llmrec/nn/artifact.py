@@ -33,7 +33,7 @@ _MANIFEST = "manifest.json"
 _WEIGHTS = "model.safetensors"
 _SETTINGS = "scorer.json"
 _TOKENIZER = "tokenizer.json"
-_RANKER = "ranker.json"
+RANKER = "ranker.json"
 _SEQUENTIAL = "sequential.safetensors"
 _ENCODER = (_WEIGHTS, _SETTINGS, _TOKENIZER)
 """The files that decide vectors and tokens."""
@@ -79,7 +79,7 @@ def finish_model(
 ) -> ModelInfo:
     """Add the ranker, those of ``ablations`` by name, and the manifest with ``facts``."""
     encoder_version = _encoder_version(folder)
-    ranker.save(folder / _RANKER)
+    ranker.save(folder / RANKER)
     for name, without in (ablations or {}).items():
         without.save(folder / _WITHOUT.format(name))
     shas = _shas(folder)
@@ -137,7 +137,7 @@ def resolve_model(path: str) -> ModelInfo:
         raise ArtifactError(f"{manifest_path}: is not a manifest of llmrec ({error!r})") from error
     if kind != FORMAT:
         raise ArtifactError(f"{manifest_path}: format is {kind!r}, expected {FORMAT!r}")
-    for needed in (_WEIGHTS, _RANKER, _SETTINGS, _TOKENIZER):
+    for needed in (_WEIGHTS, RANKER, _SETTINGS, _TOKENIZER):
         if needed not in files:
             raise ArtifactError(f"{manifest_path}: lists no {needed}, expected one")
     for name, sha in files.items():
@@ -167,7 +167,7 @@ def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
 
 def load_ranker(folder: Path) -> Ranker | None:
     """Load the ranker of a model folder; None where there is none yet, while train is still at work."""
-    path = folder / _RANKER
+    path = folder / RANKER
     if not path.exists():
         return None
     return Alone.load(path) if Alone.wrote(path) else Fusion.load(path)
