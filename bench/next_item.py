@@ -33,6 +33,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from bench.local_spark import SPARK
+from bench.next_rows import KS, read_events
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from llmrec import columns as C
@@ -57,7 +58,6 @@ from llmrec.spark.vector_cache import ensure_vectors
 from llmrec.spark.workers import judge
 
 FROZEN = "frozen"
-KS = (1, 3, 5, 10, 20)
 LEARN, COUNT = date(2001, 1, 1), date(2002, 1, 1)
 """Ends of the training period and of all that is known before the test period."""
 STARTS = {"train": date(2000, 1, 1), "valid": LEARN, "history": COUNT, "target": date(2003, 1, 1)}
@@ -117,7 +117,7 @@ class Benchmark:
     @cached_property
     def night(self) -> Night:
         """All that is known before the test period."""
-        raw = pd.read_parquet(self.data / "events.parquet")
+        raw = read_events(self.data)
         return self._open([(row.user_id, row.item_id, row.period, row.position) for row in raw.itertuples()])
 
     @cached_property

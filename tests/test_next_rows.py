@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.next_rows import Benchmark, Rows, figures, ranks, without_seen
+from bench.next_rows import Benchmark, Rows, figures, ranks, read_events, without_seen
 
 POPULARITY = np.array([2, 0, 1, 3])
 
@@ -45,9 +45,10 @@ def test_files_are_read_as_places_in_the_catalogue(tmp_path: Path, capsys: pytes
         "user_id": ["b", "a", "a", "a"], "item_id": ["z", "y", "x", "gone"], "position": [0, 1, 0, 2],
         "period": ["valid", "train", "train", "train"],
     }).to_parquet(tmp_path / "events.parquet")  # fmt: skip
-    rows = pd.DataFrame({"row_id": ["1", "2"], "user_id": ["a", "b"], "history": [["x"], ["z"]]})
-    rows.assign(target=["y", "gone"]).to_parquet(tmp_path / "valid.parquet")
-    rows.assign(target=["z", "x"]).to_parquet(tmp_path / "test.parquet")
+    rows = pd.DataFrame({"row_id": ["1", "2"], "user_id": ["a", "b"]})
+    late = rows.assign(history=[["x", "y"], ["z"]])
+    late.assign(target=["y", "gone"]).to_parquet(tmp_path / "valid.parquet")
+    late.assign(target=["z", "x"]).to_parquet(tmp_path / "test.parquet")
 
     bench = Benchmark.read(tmp_path)
 
@@ -57,3 +58,22 @@ def test_files_are_read_as_places_in_the_catalogue(tmp_path: Path, capsys: pytes
     assert bench.learned.counts.tolist() == [1, 1, 0] and bench.known.by_popularity.tolist() == [0, 1, 2]
     assert (bench.valid.users, bench.valid.targets.tolist(), len(bench.test)) == (["a"], [1], 2)
     assert "valid: 1 of 2 rows" in capsys.readouterr().out
+
+
+def test_no_event_holds_the_answer_of_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last four of b's five events follow b's first row of valid, whatever the file says of the second and last."""
+    pd.DataFrame({
+        "user_id": ["b", "b", "b", "b", "b", "a"], "item_id": ["x", "y", "y", "x", "z", "x"],
+        "position": [0, 1, 2, 3, 4, 0], "period": ["train", "train", "valid", "valid", "train", "train"],
+    }).to_parquet(tmp_path / "events.parquet")  # fmt: skip
+    rows = {"row_id": ["1", "2"], "user_id": ["b", "b"], "target": ["y", "y"]}
+    pd.DataFrame(rows | {"history": [["x", "y"], ["x"]]}).to_parquet(tmp_path / "valid.parquet")
+    pd.DataFrame(rows | {"history": [["y", "y", "x"], ["x", "z"]]}).to_parquet(tmp_path / "test.parquet")
+
+    events = read_events(tmp_path)
+
+    assert list(zip(events["user_id"], events["item_id"], events["period"], strict=True)) == [
+        ("a", "x", "train"), ("b", "x", "train"), ("b", "y", "valid"), ("b", "y", "valid"), ("b", "x", "valid"),
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "2 of an earlier period" in said and "1 of an earlier period" in said
