@@ -126,6 +126,7 @@ class Train(Settings):
         "user-based",
         "next",
         "ease",
+        "als",
         "lexical",
         "similar",
         "sequential",
@@ -187,6 +188,8 @@ class Candidates(Settings):
     """Items that the recent ones speak for in a linear model of the whole catalogue (EASE)."""
     ease_items: PositiveInt = 10_000
     """Larger catalogues go without ease: it inverts a matrix on the driver, 16 bytes for each pair of items."""
+    als: int = Field(default=0, ge=0)
+    """Items that a factorization of all users by all items gives the user (Spark's ALS); the dearest of the counts."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
     again: int = Field(default=20, ge=0)
@@ -316,6 +319,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as error:
         problems = "\n".join(f"  {problem}" for problem in _problems(error))
         raise ConfigError(f"{where}: {error.error_count()} wrong setting(s)\n{problems}") from error
+    ranker = config.train.ranker
+    size = {"bert": "pair_scored"}.get(ranker, ranker.replace("-", ""))
+    if ranker != "hybrid" and not getattr(config.candidates, size):
+        raise ConfigError(f"{where}: candidates.{size} is 0, but train.ranker {ranker} goes by it; expected more")
     unknown = sorted(set(config.tables.names) - TABLES)
     if unknown:
         raise ConfigError(f"{where}: tables.names: no table is called {', '.join(unknown)}; there are {sorted(TABLES)}")

@@ -116,6 +116,7 @@ def catalogue(
     available: list[bool] | None = None,
     vectors: npt.NDArray[np.float32] | None = None,
     brands: list[list[str]] | None = None,
+    factors: npt.NDArray[np.float32] | None = None,
 ) -> Catalogue:
     """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions; ``after``
     weights of what comes next, as they are."""
@@ -146,7 +147,7 @@ def catalogue(
         C.USER_BASED: _weights([]),
         C.EASE: _weights([]),
     }
-    return write_catalogue(folder, items, related)
+    return write_catalogue(folder, items, related, factors)
 
 
 def _weights(pairs: list[tuple[int, int, float]]) -> pa.Table:

@@ -30,6 +30,8 @@ FEATURES = (
     Feature("next_rank", "place among the candidates by next, 0 is best", "next", COLLABORATIVE),
     Feature("ease", "what the recent events say for the item, each beside the others", "co-visitation", COLLABORATIVE),
     Feature("ease_rank", "place among the candidates by ease, 0 is best", "co-visitation", COLLABORATIVE),
+    Feature("als", "product of the user's factors and the item's (ALS)", "co-visitation", COLLABORATIVE),
+    Feature("als_rank", "place among the candidates by als, 0 is best", "co-visitation", COLLABORATIVE),
     Feature("dense", "cosine of the user's vector and the item's", "similarity", BERT),
     Feature("dense_rank", "place among the candidates by dense, 0 is best", "similarity", BERT),
     Feature("similar", "cosine of the item's vector and the mean of the recent items'", "similarity", BERT),
@@ -71,7 +73,7 @@ COLUMN = {name: place for place, name in enumerate(NAMES)}
 PAIR_FEATURES = tuple(feature.name for feature in FEATURES if feature.signal == PAIR_SCORER)
 FEATURE_ALONE = {
     "popularity": "popularity_lately", "co-visitation": "covisitation", "user-based": "userbased", "next": "next",
-    "ease": "ease", "lexical": "lexical", "similar": "similar", "sequential": "sequential", "dense": "dense",
+    "ease": "ease", "als": "als", "lexical": "lexical", "similar": "similar", "sequential": "sequential", "dense": "dense",
     "bert": "pair_logit",
 }  # fmt: skip
 """What a ranker goes by that is not the hybrid one, by its name."""

@@ -10,7 +10,7 @@ from llmrec.domain.features import BERT, COLLABORATIVE, FEATURES, PAIR_SCORER
 from llmrec.nn.catalogue import RELATIONS, Floats
 from llmrec.nn.sources import SOURCES
 
-_SIGNAL = {C.DENSE: BERT, C.SIMILAR: BERT, C.SEQUENTIAL: BERT, **dict.fromkeys(RELATIONS, COLLABORATIVE)}
+_SIGNAL = {C.DENSE: BERT, C.SIMILAR: BERT, C.SEQUENTIAL: BERT, **dict.fromkeys((*RELATIONS, C.ALS), COLLABORATIVE)}
 """What a source goes by; the others go by none of the signals that can be taken away."""
 
 

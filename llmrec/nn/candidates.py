@@ -25,6 +25,7 @@ class CandidateSizes:
     userbased: int
     next: int
     ease: int
+    als: int
     popularity: int
     again: int
     supplied: int

@@ -25,7 +25,18 @@ Bools = npt.NDArray[np.bool_]
 
 RELATIONS = (C.COVISITATION, C.USER_BASED, C.NEXT, C.EASE)
 """The kinds of neighbours that a catalogue holds."""
-_ARRAYS = ("tokens", "token_starts", "telling", "vectors", "available", "taken", "taken_lately", "liked", "idle")
+_ARRAYS = (
+    "tokens",
+    "token_starts",
+    "telling",
+    "vectors",
+    "factors",
+    "available",
+    "taken",
+    "taken_lately",
+    "liked",
+    "idle",
+)
 _PARTS = ("starts", "items", "weights")
 GROUP = "group-"
 """How the columns and arrays of groups are called, before their kind."""
@@ -79,6 +90,8 @@ class Catalogue:
     """(S + 1,) where each item's word pieces start."""
     vectors: Floats
     """(S, D) of unit length."""
+    factors: Floats
+    """(S, RANK of `llmrec.nn.als`), 0 for items that nobody took; (S, 0) where there are none."""
     available: Bools
     """(S,) whether the item may be recommended on the run date."""
     taken: Longs
@@ -147,7 +160,9 @@ def _popular(arrays: dict[str, npt.NDArray[np.generic]]) -> Ints:
     return order[np.asarray(arrays["available"])[order]].astype(np.int32)
 
 
-def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Table]) -> Catalogue:
+def write_catalogue(
+    folder: Path, items: pa.Table, related: Mapping[str, pa.Table], factors: Floats | None = None
+) -> Catalogue:
     """Write the arrays of a night and map them.
 
     Args:
@@ -155,6 +170,7 @@ def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Tabl
         items: item_id, title, tokens, vector, available, taken, taken_lately, liked, idle; one row per item, by index.
             Columns named group-KIND hold the groups of each item, lists of text.
         related: for each of RELATIONS item, neighbour, weight; in any order, items by index.
+        factors: see `Catalogue.factors`.
 
     Raises InputTableError naming an item whose vector holds NaN or infinity.
     """
@@ -175,6 +191,7 @@ def write_catalogue(folder: Path, items: pa.Table, related: Mapping[str, pa.Tabl
         "token_starts": starts,
         "telling": telling,
         "vectors": vectors,
+        "factors": np.zeros((size, 0), np.float32) if factors is None else factors,
         "available": items["available"].to_numpy(zero_copy_only=False).astype(np.bool_),
     }
     for name in ("taken", "taken_lately", "liked"):

@@ -20,7 +20,7 @@ from llmrec.nn.sources import SOURCES
 LLMREC, BERT = "llmrec", "bert"
 ALONE = (C.EASE, C.NEXT, C.LEXICAL, C.USER_BASED, C.COVISITATION, C.POPULARITY)
 """Sources that can rank all items by themselves."""
-AMONG = (C.SEQUENTIAL, C.DENSE, C.SIMILAR)
+AMONG = (C.ALS, C.SEQUENTIAL, C.DENSE, C.SIMILAR)
 """Sources that are asked about the candidates alone."""
 SYSTEMS = (LLMREC, *ALONE, *AMONG, BERT, *(one.name for one in ABLATIONS))
 BINS = 10

@@ -202,7 +202,7 @@ class Recommender:
         def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
             matrix[:, COLUMN[name]] = values
 
-        for source in (*RELATIONS, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
+        for source in (*RELATIONS, C.ALS, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
             name = source.replace("-", "")
             scores = proposals.scored_by(source)
             put(name, scores)

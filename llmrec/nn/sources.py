@@ -11,12 +11,13 @@ from torch import Tensor
 
 from llmrec import columns as C
 from llmrec.domain.users import Items, User
+from llmrec.nn.als import fold_in
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.neighbours import Weighed
-from llmrec.nn.retrieval import Index
+from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.sequential import Sequential
 
-SOURCES = (C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL, *RELATIONS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
+SOURCES = (C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL, *RELATIONS, C.ALS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
 
 _FADE = {C.COVISITATION: 1.0, C.USER_BASED: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILAR: 0.6}
 """How much a step back in the history counts: what comes next depends on the last items most."""
@@ -76,7 +77,8 @@ def open_sources(
         C.SEQUENTIAL: partial(_next_of_recent, catalogue, sequential),
     }
     return {
-        **{name: Nearest(catalogue, index, counts[name], query) for name, query in by_vectors.items()},
+        **{name: Nearest(catalogue.vectors, index, counts[name], query) for name, query in by_vectors.items()},
+        C.ALS: _by_factors(catalogue, counts[C.ALS]),
         C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
@@ -98,6 +100,16 @@ class OneByOne:
 
 SILENT = OneByOne(lambda user: Nothing())
 """In place of a source that is not asked."""
+
+
+def _by_factors(catalogue: Catalogue, count: int) -> Source:
+    factors = catalogue.factors
+    if not factors.shape[1]:
+        return SILENT
+    index = ExactIndex(factors, allowed=catalogue.available)
+    return Nearest(
+        factors, index, count, lambda users, _: torch.from_numpy(fold_in([u.recent for u in users], factors))
+    )
 
 
 def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:
@@ -145,9 +157,10 @@ class Listed:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Items whose vectors are nearest to one made for each user."""
+    """Items whose vectors have the largest products with one made for each user."""
 
-    catalogue: Catalogue
+    vectors: Floats
+    """(S, D) of all items."""
     index: Index
     count: int
     query: Query
@@ -159,7 +172,7 @@ class Nearest:
         found = self.index.top_k(queries, self.count, excluded=excluded).items.cpu().numpy()
         own = queries.float().cpu().numpy()
         return [
-            Near(self.catalogue, row[row >= 0].astype(np.int32) if vector.any() else row[:0].astype(np.int32), vector)
+            Near(self.vectors, row[row >= 0].astype(np.int32) if vector.any() else row[:0].astype(np.int32), vector)
             for row, vector in zip(found, own, strict=True)
         ]
 
@@ -184,11 +197,13 @@ def _next_of_recent(
 
 @dataclass(frozen=True)
 class Near:
-    """A user's nearest items, and the cosine of any."""
+    """A user's nearest items, and the product (of unit vectors, the cosine) with any."""
 
-    catalogue: Catalogue
+    vectors: Floats
+    """(S, D) of all items."""
     items: Items
     vector: Floats
+    """(D,) of the user."""
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
@@ -196,8 +211,8 @@ class Near:
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
-        cosines: Floats = self.catalogue.vectors[items] @ self.vector
-        return cosines
+        products: Floats = self.vectors[items] @ self.vector
+        return products
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from llmrec.domain.rules import ListRules
 from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
-from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, write_catalogue
+from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, Floats, write_catalogue
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
 from llmrec.nn.sources import SOURCES
 from llmrec.spark.counts import count_takers, covisitation, followers, popularity, taken_by_alike, together
+from llmrec.spark.factors import item_factors
 from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, likes
@@ -85,9 +86,14 @@ def open_night(
     )
 
 
+def relations_on(config: Config) -> Collection[str]:
+    """Return what is counted of users and items together: RELATIONS, and the factors of ALS if they are asked for."""
+    return RELATIONS if not config.candidates.als else (*RELATIONS, C.ALS)
+
+
 def relations_needed(config: Config) -> Collection[str]:
-    """Return the relations that the ranker goes by."""
-    return RELATIONS if config.train.ranker not in SOURCES else {config.train.ranker}
+    """Return those of `relations_on` that the ranker goes by."""
+    return relations_on(config) if config.train.ranker not in SOURCES else {config.train.ranker}
 
 
 def require_ranker(manifest: Mapping[str, Any], config: Config) -> None:
@@ -120,7 +126,7 @@ def build_catalogue(
     folder: Path,
     until: date,
     *,
-    relations: Collection[str] = RELATIONS,
+    relations: Collection[str] | None = None,
     without_failed: bool = False,
 ) -> Catalogue:
     """Write the catalogue of ``events`` to ``folder``.
@@ -133,7 +139,7 @@ def build_catalogue(
         config: gives the popularity window and the number of neighbours.
         folder: where it is written; must not exist.
         until: the day on which the popularity window ends.
-        relations: those that are counted; the others are left without rows.
+        relations: those that are counted, the others know nothing; None: `relations_on`.
         without_failed: whether a relation that cannot be counted is left out, with a message, instead of raising.
     """
     counts = popularity(events, until, config.candidates.popularity_days)
@@ -149,36 +155,39 @@ def build_catalogue(
     table = whole.toArrow()
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
-    related, failed = _relations(rows.filter(F.size(COUNTED) > 0), len(table), config, relations)
+    wanted = relations_on(config) if relations is None else relations
+    counted = rows.filter(F.size(COUNTED) > 0)
+    related, factors, failed = _relations(counted, len(table), config, wanted, folder.with_name("checkpoints"))
     if failed and not without_failed:
         raise next(iter(failed.values()))
     for relation, error in failed.items():
         print(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
-    catalogue = write_catalogue(folder, table, related)
+    catalogue = write_catalogue(folder, table, related, factors)
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)
     return catalogue
 
 
 def _relations(
-    counted: DataFrame, items: int, config: Config, wanted: Collection[str]
-) -> tuple[dict[str, pa.Table], dict[str, Exception]]:
-    """Return all relations (item, neighbour, weight), and what came up for those that failed and are without rows."""
+    counted: DataFrame, items: int, config: Config, wanted: Collection[str], checkpoints: Path
+) -> tuple[dict[str, pa.Table], Floats | None, dict[str, Exception]]:
+    """Return all RELATIONS (item, neighbour, weight), the items' factors, and what came up for those that failed."""
     neighbours = config.candidates.neighbours
     takers = count_takers(counted, items)
-    ways: dict[str, Callable[[], pa.Table]] = {
+    ways: dict[str, Callable[[], Any]] = {
         C.COVISITATION: lambda: covisitation(counted, takers, neighbours).toArrow(),
         C.USER_BASED: lambda: taken_by_alike(counted, neighbours).toArrow(),
         C.NEXT: lambda: followers(counted.withColumn(COUNTED, F.col(STEPS)), takers, neighbours).toArrow(),
         C.EASE: lambda: solve_ease(counted, items, config),
+        C.ALS: lambda: item_factors(counted, items, config.train.seed, checkpoints),
     }
-    related, failed = dict.fromkeys(ways, no_neighbours()), dict[str, Exception]()
+    found, failed = dict[str, Any](), dict[str, Exception]()
     for name in (name for name in ways if name in wanted):
         try:
-            related[name] = ways[name]()
+            found[name] = ways[name]()
         except Exception as error:
             failed[name] = error
-    return related, failed
+    return {name: found.get(name, no_neighbours()) for name in RELATIONS}, found.get(C.ALS), failed
 
 
 def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:

@@ -54,7 +54,7 @@ def ask(user: User, catalogue: Catalogue, near: np.ndarray | None = None) -> dic
         catalogue, ExactIndex(catalogue.vectors, allowed=catalogue.available), None, dict.fromkeys(SOURCES, 50)
     )
     answers = {name: source.ask([user], torch.from_numpy(vector))[0] for name, source in opened.items()}
-    return answers | {C.DENSE: Near(catalogue, nearest() if near is None else near, vector[0])}
+    return answers | {C.DENSE: Near(catalogue.vectors, nearest() if near is None else near, vector[0])}
 
 
 def propose(user: User, catalogue: Catalogue, sizes: CandidateSizes, near: np.ndarray) -> Proposals:
