@@ -135,7 +135,7 @@ class Benchmark:
             (row.row_id, item, "history", place) for row in raw.itertuples() for place, item in enumerate(row.history)
         ]
         wanted = [(row.row_id, row.target, "target", 0) for row in raw.itertuples()]
-        names = self._frame({C.USER: raw["row_id"].tolist(), C.TEXT: [""] * len(raw)})
+        names = self._frame({C.USER: raw["row_id"].tolist(), C.TEXT: [""] * len(raw), C.SEGMENT: [""] * len(raw)})
         night, known = replace(self._open(taken + wanted), users=names), _before(STARTS["target"])
         history = self.config.texts.history_items
         users = user_rows(night, night.events.filter(known), self.config, liked=history, until=STARTS["target"])

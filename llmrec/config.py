@@ -134,6 +134,9 @@ class Train(Settings):
         "bert",
     ] = "hybrid"
     """hybrid learns from all sources and the pair scorer how to rank; the others go by one of them alone."""
+    ensemble: PositiveInt = 1
+    """Sets of trees in the hybrid ranker, each with a seed of its own; their mean ranks a little better and takes as
+    many times longer."""
     scorer: Literal["prefix", "joint", "none"] = "prefix"
     """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; none reads
     nothing: no encoder is tuned or asked, lists come from events and words."""
@@ -192,6 +195,10 @@ class Candidates(Settings):
     """Items that a factorization of all users by all items gives the user (Spark's ALS); the dearest of the counts."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
+    segment: int = Field(default=20, ge=0)
+    """Most taken items of the popularity window among users of the same segment (users.segment)."""
+    arrivals: int = Field(default=10, ge=0)
+    """Items that became available last (items.available_from)."""
     again: int = Field(default=20, ge=0)
     """The user's latest items, where rules.repeat_after_days allows them."""
     supplied: int = Field(default=200, ge=0)

@@ -117,6 +117,8 @@ def catalogue(
     vectors: npt.NDArray[np.float32] | None = None,
     brands: list[list[str]] | None = None,
     factors: npt.NDArray[np.float32] | None = None,
+    ages: list[float | None] | None = None,
+    segments: dict[str, dict[int, float]] | None = None,
 ) -> Catalogue:
     """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions; ``after``
     weights of what comes next, as they are."""
@@ -135,6 +137,7 @@ def catalogue(
             "taken": counts,
             "taken_lately": counts,
             "liked": counts,
+            "age": pa.array(ages or [None] * size, pa.float32()),
             "idle": [1.0 if count else None for count in counts],
             "group-category": pa.array([[]] * size, pa.list_(pa.string())),
             "group-attributes": pa.array(brands or [[]] * size, pa.list_(pa.string())),
@@ -147,7 +150,15 @@ def catalogue(
         C.USER_BASED: _weights([]),
         C.EASE: _weights([]),
     }
-    return write_catalogue(folder, items, related, factors)
+    by_segment = [(name, item, weight) for name, own in (segments or {}).items() for item, weight in own.items()]
+    taken_by_segment = pa.table(
+        {
+            "segment": pa.array([name for name, _, _ in by_segment], pa.string()),
+            "item": pa.array([item for _, item, _ in by_segment], pa.int32()),
+            "weight": pa.array([weight for _, _, weight in by_segment], pa.float32()),
+        }
+    )
+    return write_catalogue(folder, items, related, taken_by_segment, factors)
 
 
 def _weights(pairs: list[tuple[int, int, float]]) -> pa.Table:

@@ -54,8 +54,10 @@ FEATURES = (
     Feature("pair_rank", "place among the candidates by pair_logit, 0 is best", "similarity", PAIR_SCORER),
     Feature("popularity", "log of one plus the events on the item, all time", "popularity"),
     Feature("popularity_lately", "log of one plus the events on the item in the popularity window", "popularity"),
+    Feature("segment_popularity", "the same of users of the same segment, 0 if the user has none", "popularity"),
     Feature("trend", "log of the share of the events on the item that fall into the popularity window", "popularity"),
     Feature("recency", "log of one plus the days since the last event on the item, if there is any", "popularity"),
+    Feature("age", "log of one plus the days since the item became available, if that is known", "popularity"),
     Feature("liked_share", "share of liking events among the events on the item, smoothed", "popularity"),
     Feature(
         "category_match", "share of the recent items with the item's category, the last counting most", "similarity"
@@ -73,8 +75,8 @@ COLUMN = {name: place for place, name in enumerate(NAMES)}
 PAIR_FEATURES = tuple(feature.name for feature in FEATURES if feature.signal == PAIR_SCORER)
 FEATURE_ALONE = {
     "popularity": "popularity_lately", "co-visitation": "covisitation", "user-based": "userbased", "next": "next",
-    "ease": "ease", "als": "als", "lexical": "lexical", "similar": "similar", "sequential": "sequential", "dense": "dense",
-    "bert": "pair_logit",
+    "ease": "ease", "als": "als", "lexical": "lexical", "similar": "similar", "sequential": "sequential",
+    "dense": "dense", "bert": "pair_logit",
 }  # fmt: skip
 """What a ranker goes by that is not the hybrid one, by its name."""
 

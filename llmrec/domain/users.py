@@ -28,6 +28,8 @@ class User:
     """Profile text."""
     supplied: dict[int, float] = field(default_factory=dict)
     """Score by item of the user-supplied candidates."""
+    segment: str = ""
+    """Which users are like this one, by the users table; empty if that does not say."""
     idle_days: float = math.nan
     """Days since the last event; NaN without one."""
 
@@ -48,4 +50,4 @@ def forget_history(user: User) -> User:
     What was seen stays out of the candidates: the user did not take it again, which says nothing of new users.
     """
     nothing = np.zeros(0, np.int32)
-    return User(user.user_id, nothing, nothing, user.seen, user.seen, user.text, user.supplied)
+    return User(user.user_id, nothing, nothing, user.seen, user.seen, user.text, user.supplied, user.segment)

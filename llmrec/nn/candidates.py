@@ -27,6 +27,8 @@ class CandidateSizes:
     ease: int
     als: int
     popularity: int
+    segment: int
+    arrivals: int
     again: int
     supplied: int
     pair_scored: int

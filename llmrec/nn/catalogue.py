@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.nn.lexical import alike, index_words
-from llmrec.nn.neighbours import Neighbours, Weighed
+from llmrec.nn.neighbours import Neighbours, Weighed, no_neighbours
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -36,6 +36,7 @@ _ARRAYS = (
     "taken_lately",
     "liked",
     "idle",
+    "age",
 )
 _PARTS = ("starts", "items", "weights")
 GROUP = "group-"
@@ -102,16 +103,24 @@ class Catalogue:
     """(S,) liking events on the item, all time."""
     idle: Floats
     """(S,) days since the last event on the item, NaN without one."""
+    age: Floats
+    """(S,) days since the item became available, NaN where that is not known."""
     related: Mapping[str, Neighbours]
     """By relation: what is taken by the same users (RELATIONS)."""
     words: Neighbours
     """The items of each word piece, with weights, see `llmrec.nn.lexical`."""
     telling: Floats
     """How much each word piece tells."""
+    segments: Mapping[str, int]
+    """The place of each segment of users."""
+    taken_by_segment: Neighbours
+    """The items most taken lately by the users of each segment, with weights."""
     groups: Mapping[str, Groups]
     """By kind (category, all attributes, brand, ...): what each item belongs to."""
     popular: Ints
     """Available items, most taken lately first, then most taken, then by index."""
+    newest: Ints
+    """Available items of known age, the youngest first, then by index."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -147,8 +156,14 @@ class Catalogue:
             kind: Groups(_load(folder, f"{GROUP}{kind}-starts"), _load(folder, f"{GROUP}{kind}-codes"))
             for kind in kinds
         }
-        words = Neighbours(*(_load(folder, f"words-{part}") for part in _PARTS))
-        return Catalogue(table=table, popular=_popular(arrays), related=related, words=words, groups=groups, **arrays)
+        words, taken_by_segment = (
+            Neighbours(*(_load(folder, f"{name}-{part}") for part in _PARTS)) for name in ("words", "segment")
+        )
+        return Catalogue(
+            table=table, popular=_popular(arrays), newest=_newest(arrays), related=related, words=words, groups=groups,
+            segments={str(name): place for place, name in enumerate(_load(folder, "segments"))},
+            taken_by_segment=taken_by_segment, **arrays,
+        )  # fmt: skip
 
 
 def _load(folder: Path, name: str) -> npt.NDArray[Any]:
@@ -160,16 +175,28 @@ def _popular(arrays: dict[str, npt.NDArray[np.generic]]) -> Ints:
     return order[np.asarray(arrays["available"])[order]].astype(np.int32)
 
 
+def _newest(arrays: dict[str, npt.NDArray[Any]]) -> Ints:
+    order = np.argsort(arrays["age"], kind="stable")
+    known = np.asarray(arrays["available"] & np.isfinite(arrays["age"]))
+    return np.asarray(order[known[order]], np.int32)
+
+
 def write_catalogue(
-    folder: Path, items: pa.Table, related: Mapping[str, pa.Table], factors: Floats | None = None
+    folder: Path,
+    items: pa.Table,
+    related: Mapping[str, pa.Table],
+    segments: pa.Table | None = None,
+    factors: Floats | None = None,
 ) -> Catalogue:
     """Write the arrays of a night and map them.
 
     Args:
         folder: created; must not exist.
-        items: item_id, title, tokens, vector, available, taken, taken_lately, liked, idle; one row per item, by index.
+        items: item_id, title, tokens, vector, available, taken, taken_lately, liked, idle, age; one row per item,
+            by index.
             Columns named group-KIND hold the groups of each item, lists of text.
         related: for each of RELATIONS item, neighbour, weight; in any order, items by index.
+        segments: segment, item, weight: what the users of each segment took lately; None: there are no segments.
         factors: see `Catalogue.factors`.
 
     Raises InputTableError naming an item whose vector holds NaN or infinity.
@@ -196,13 +223,12 @@ def write_catalogue(
     }
     for name in ("taken", "taken_lately", "liked"):
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
-    arrays["idle"] = items["idle"].to_numpy(zero_copy_only=False).astype(np.float32)
+    for name in ("idle", "age"):
+        arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.float32)
     arrays |= {f"words-{part}": getattr(words, part) for part in _PARTS}
     for relation in RELATIONS:
-        rows = related[relation].sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
-        arrays[f"{relation}-starts"] = _starts(np.bincount(rows["item"].to_numpy(), minlength=size))
-        arrays[f"{relation}-items"] = rows["neighbour"].to_numpy().astype(np.int32)
-        arrays[f"{relation}-weights"] = rows["weight"].to_numpy().astype(np.float32)
+        arrays |= _rows(relation, related[relation], size)
+    arrays |= _segment_arrays(segments)
     for kind in (name for name in items.column_names if name.startswith(GROUP)):
         names = items[kind].combine_chunks()
         arrays[f"{kind}-starts"] = _starts(pc.list_value_length(names).to_numpy(zero_copy_only=False))
@@ -210,6 +236,24 @@ def write_catalogue(
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     return Catalogue.load(folder)
+
+
+def _rows(name: str, weights: pa.Table, size: int) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the arrays of `Neighbours` of ``size`` items: item, neighbour, weight."""
+    rows = weights.sort_by([("item", "ascending"), ("weight", "descending"), ("neighbour", "ascending")])
+    return {
+        f"{name}-starts": _starts(np.bincount(rows["item"].to_numpy(), minlength=size)),
+        f"{name}-items": rows["neighbour"].to_numpy().astype(np.int32),
+        f"{name}-weights": rows["weight"].to_numpy().astype(np.float32),
+    }
+
+
+def _segment_arrays(segments: pa.Table | None) -> dict[str, npt.NDArray[np.generic]]:
+    if segments is None or not len(segments):
+        return {"segments": np.zeros(0, np.str_), **_rows("segment", no_neighbours(), 0)}
+    names, place = np.unique(np.array(segments["segment"].to_pylist(), np.str_), return_inverse=True)
+    weights = pa.table({"item": place, "neighbour": segments["item"], "weight": segments["weight"]})
+    return {"segments": names, **_rows("segment", weights, len(names))}
 
 
 def _require_finite(items: pa.Table, vectors: Floats) -> None:

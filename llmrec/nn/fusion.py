@@ -1,7 +1,7 @@
 """The fusion ranker: gradient-boosted trees over all features of a pair, trained to rank, then calibrated."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,17 @@ _FOLDS = 4
 class Fusion:
     """Ranks pairs from their features (LambdaMART, Burges 2010) and gives their probabilities (Platt, 1999)."""
 
-    def __init__(self, booster: lightgbm.Booster, slope: float, intercept: float, gain: float = 0.0) -> None:
-        self._booster = booster
+    def __init__(self, boosters: Sequence[lightgbm.Booster], slope: float, intercept: float, gains: Doubles) -> None:
+        self._boosters = boosters
         self._slope, self._intercept = slope, intercept
-        self.gain = gain
-        """Mean DCG@10 of the lists it learned from, each ranked by trees that had not seen its user."""
+        self.gains = gains
+        """DCG@10 of each list it learned from, ranked by trees that had not seen its user, (L,); where it was loaded,
+        their mean alone."""
+
+    @property
+    def gain(self) -> float:
+        """Mean DCG@10 on users that the trees had not seen."""
+        return float(np.mean(self.gains))
 
     @staticmethod
     def train(
@@ -54,6 +60,7 @@ class Fusion:
         owners: npt.NDArray[np.int64],
         *,
         seed: int,
+        ensemble: int = 1,
     ) -> "Fusion":
         """Fit on the pairs of L lists, end to end.
 
@@ -67,45 +74,49 @@ class Fusion:
             pairs: (L,) how many pairs each list has.
             owners: (L,) the user of each list, from 0 on; one may have several.
             seed: of sampling.
+            ensemble: how many sets of trees, each with a seed of its own, give the mean of their scores.
         """
         of_pair = np.repeat(np.arange(len(pairs)), pairs)
         telling = np.bincount(of_pair, liked, len(pairs)) > 0  # (L,)
         rows = telling[of_pair]
-        parameters = {**_PARAMETERS, "seed": seed}
         data = lightgbm.Dataset(
             features[rows], liked[rows].astype(np.float32), group=pairs[telling], feature_name=list(NAMES)
         )
-        trees, unseen = _LEAST_TREES, np.zeros(len(liked))  # of too few users, only the share of likes is learned
+        fold = None  # of too few users, only the share of likes is learned
         likes = np.bincount(owners, telling) > 0  # by user
         if likes.sum() >= _FOLDS:
-            fold = np.zeros(len(likes), np.int64)
+            of_user = np.zeros(len(likes), np.int64)
             for kind in (likes, ~likes):
-                fold[kind] = np.arange(kind.sum()) % _FOLDS
-            trees, unseen = _cross_validate(parameters, data, rows, features, fold[owners][of_pair])
-        gain = _mean_gain(unseen, liked, pairs)
-        return Fusion(lightgbm.train(parameters, data, trees), *fit_platt(unseen, liked), gain)
+                of_user[kind] = np.arange(kind.sum()) % _FOLDS
+            fold = of_user[owners][of_pair]
+        fitted = [_fit({**_PARAMETERS, "seed": seed + more}, data, rows, features, fold) for more in range(ensemble)]
+        unseen = np.mean([scores for _, scores in fitted], axis=0)
+        gains = _list_gains(unseen, liked, pairs)
+        return Fusion([booster for booster, _ in fitted], *fit_platt(unseen, liked), gains)
 
     def probabilities(self, features: Matrix) -> Doubles:
         """Return the probability of each pair, (P,); a higher score has a higher probability, strictly."""
         if not len(features):
             return np.zeros(0)
-        scores = np.asarray(self._booster.predict(features, num_threads=1), dtype=np.float64)
+        scores = np.mean([booster.predict(features, num_threads=1) for booster in self._boosters], axis=0)
         return np.asarray(expit(self._slope * scores + self._intercept), dtype=np.float64)
 
     def contributions(self, features: Matrix) -> npt.NDArray[np.float64]:
         """Return what each feature added to the log-odds of each pair, (P, F) (TreeSHAP, Lundberg et al., 2018)."""
         if not len(features):
             return np.zeros((0, len(NAMES)))
-        return self._slope * np.asarray(self._booster.predict(features, pred_contrib=True, num_threads=1))[:, :-1]
+        added = [booster.predict(features, pred_contrib=True, num_threads=1) for booster in self._boosters]
+        return np.asarray(self._slope * np.mean(added, axis=0)[:, :-1], np.float64)
 
     def importance(self) -> dict[str, float]:
         """Return each feature's share of the total gain."""
-        gain = self._booster.feature_importance("gain")
+        gain = np.sum([booster.feature_importance("gain") for booster in self._boosters], axis=0)
         return dict(zip(NAMES, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True))
 
     def reads(self, features: Iterable[str]) -> bool:
         """Tell whether a score depends on any of ``features``."""
-        splits = dict(zip(NAMES, self._booster.feature_importance("split"), strict=True))
+        used = np.sum([booster.feature_importance("split") for booster in self._boosters], axis=0)
+        splits = dict(zip(NAMES, used, strict=True))
         return any(splits[name] for name in features)
 
     def save(self, path: Path) -> None:
@@ -114,7 +125,7 @@ class Fusion:
             "slope": self._slope,
             "intercept": self._intercept,
             "gain": self.gain,
-            "trees": self._booster.model_to_string(),
+            "trees": [booster.model_to_string() for booster in self._boosters],
         }
         path.write_text(json.dumps(calibrated, indent=1), encoding="utf-8")
 
@@ -122,12 +133,26 @@ class Fusion:
     def load(path: Path) -> "Fusion":
         """Read what `save` wrote; raises ArtifactError if the trees were trained on other features."""
         saved = json.loads(path.read_text(encoding="utf-8"))
-        booster = lightgbm.Booster(model_str=saved["trees"])
-        if tuple(booster.feature_name()) != NAMES:
+        boosters = [lightgbm.Booster(model_str=trees) for trees in saved["trees"]]
+        if tuple(boosters[0].feature_name()) != NAMES:
             raise ArtifactError(
-                f"{path}: was trained on features {booster.feature_name()}, expected {list(NAMES)}; train again"
+                f"{path}: was trained on features {boosters[0].feature_name()}, expected {list(NAMES)}; train again"
             )
-        return Fusion(booster, saved["slope"], saved["intercept"], saved["gain"])
+        return Fusion(boosters, saved["slope"], saved["intercept"], np.array([saved["gain"]]))
+
+
+def _fit(
+    parameters: dict[str, Any],
+    data: lightgbm.Dataset,
+    rows: npt.NDArray[np.bool_],
+    features: Matrix,
+    fold: npt.NDArray[np.int64] | None,
+) -> tuple[lightgbm.Booster, Doubles]:
+    """Return trees fitted on all of ``data``, and scores (P,) by trees without the scored user; all 0 without folds."""
+    trees, unseen = _LEAST_TREES, np.zeros(len(features))
+    if fold is not None:
+        trees, unseen = _cross_validate(parameters, data, rows, features, fold)
+    return lightgbm.train(parameters, data, trees), unseen
 
 
 def _cross_validate(
@@ -157,10 +182,10 @@ def _cross_validate(
     return trees, unseen
 
 
-def _mean_gain(scores: Doubles, liked: npt.NDArray[np.bool_], pairs: npt.NDArray[np.int64]) -> float:
-    """Return the mean DCG@10 of L lists, ``pairs`` (L,) pairs each; gains are not normalised by what is in a list."""
+def _list_gains(scores: Doubles, liked: npt.NDArray[np.bool_], pairs: npt.NDArray[np.int64]) -> Doubles:
+    """Return the DCG@10 of L lists, ``pairs`` (L,) pairs each; gains are not normalised by what is in a list."""
     owner = np.repeat(np.arange(len(pairs)), pairs)
     order = np.lexsort((-scores, owner))
     place = np.arange(len(owner)) - (np.cumsum(pairs) - pairs)[owner]
     gains = np.where(liked[order] & (place < 10), 1 / np.log2(place + 2), 0)
-    return float(gains.sum() / max(1, len(pairs)))
+    return np.bincount(owner, gains, len(pairs)).astype(np.float64)

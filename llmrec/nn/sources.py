@@ -17,7 +17,10 @@ from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.sequential import Sequential
 
-SOURCES = (C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL, *RELATIONS, C.ALS, C.POPULARITY, C.AGAIN, C.SUPPLIED)
+SOURCES = (
+    C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL, *RELATIONS, C.ALS, C.POPULARITY, C.BY_SEGMENT, C.ARRIVALS, C.AGAIN,
+    C.SUPPLIED,
+)  # fmt: skip
 
 _FADE = {C.COVISITATION: 1.0, C.USER_BASED: 1.0, C.NEXT: 0.7, C.EASE: 0.8, C.LEXICAL: 0.6, C.SIMILAR: 0.6}
 """How much a step back in the history counts: what comes next depends on the last items most."""
@@ -82,6 +85,8 @@ def open_sources(
         C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
+        C.BY_SEGMENT: OneByOne(partial(_taken_by_segment, catalogue)),
+        C.ARRIVALS: OneByOne(partial(Newest, catalogue)),
         C.AGAIN: OneByOne(partial(_again, catalogue)),
         C.SUPPLIED: OneByOne(partial(_supplied, catalogue)),
     }
@@ -114,6 +119,14 @@ def _by_factors(catalogue: Catalogue, count: int) -> Source:
 
 def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:
     return Listed(catalogue, user, catalogue.related[relation].sum(user.recent, _FADE[relation]))
+
+
+def _taken_by_segment(catalogue: Catalogue, user: User) -> Answer:
+    if user.segment not in catalogue.segments:
+        return Nothing()
+    items, weights = catalogue.taken_by_segment.of(catalogue.segments[user.segment])
+    order = np.argsort(items)
+    return Listed(catalogue, user, Weighed(items[order], weights[order]))
 
 
 def _again(catalogue: Catalogue, user: User) -> Answer:
@@ -213,6 +226,23 @@ class Near:
         """See `Answer`."""
         products: Floats = self.vectors[items] @ self.vector
         return products
+
+
+@dataclass(frozen=True)
+class Newest:
+    """Items that became available last."""
+
+    catalogue: Catalogue
+    user: User
+
+    def best(self, count: int) -> Items:
+        """See `Answer`."""
+        front = self.catalogue.newest[: count + len(self.user.excluded)]
+        return front[~np.isin(front, self.user.excluded)][:count]
+
+    def scores(self, items: Items) -> Floats:
+        """See `Answer`."""
+        return np.nan_to_num(1 / (1 + self.catalogue.age[items]), nan=0.0).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
@@ -23,11 +23,19 @@ from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
 from llmrec.nn.sources import SOURCES
-from llmrec.spark.counts import count_takers, covisitation, followers, popularity, taken_by_alike, together
+from llmrec.spark.counts import (
+    count_takers,
+    covisitation,
+    followers,
+    popularity,
+    popularity_by_segment,
+    taken_by_alike,
+    together,
+)
 from llmrec.spark.factors import item_factors
 from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
-from llmrec.spark.splits import LIKES, before, likes
+from llmrec.spark.splits import LIKES, before, days_before, first_moment, likes
 from llmrec.spark.users import COUNTED, STEPS, add_profiles, add_supplied, exclude_denied, gather_users
 from llmrec.spark.workers import NightParts
 
@@ -41,7 +49,7 @@ class Night:
     events: DataFrame
     """user_id, item, event_time, likes, available, and the other columns of events; before the run date."""
     users: DataFrame
-    """user_id, text."""
+    """user_id, text, segment."""
     candidates: DataFrame
     """user_id, item, source_score."""
     denied: DataFrame
@@ -79,7 +87,7 @@ def open_night(
     return Night(
         items=indexed,
         events=readable.withColumn(LIKES, likes(liking.events, liking.min_value)).join(index, on=C.ITEM, how="inner"),
-        users=users.select(C.USER, C.TEXT),
+        users=users.select(C.USER, C.TEXT, C.SEGMENT),
         candidates=candidates.join(index, on=C.ITEM, how="inner"),
         denied=denied.filter(F.col(C.USER).isNotNull()).join(index, on=C.ITEM, how="inner"),
         run_date=run_date,
@@ -149,23 +157,31 @@ def build_catalogue(
     )
     whole = columns.select(
         INDEX, C.ITEM, C.TITLE, C.TOKENS, C.VECTOR, AVAILABLE,
-        *(groups_of(kind).alias(f"{GROUP}{kind}") for kind in kinds), "idle",
+        *(groups_of(kind).alias(f"{GROUP}{kind}") for kind in kinds), "idle", _days_available(until).alias("age"),
         *(F.coalesce(name, F.lit(0)).cast("long").alias(name) for name in ("taken", "taken_lately", "liked")),
     ).orderBy(INDEX)  # fmt: skip
     table = whole.toArrow()
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
     wanted = relations_on(config) if relations is None else relations
+    segments = popularity_by_segment(
+        events, night.users, until, config.candidates.popularity_days, config.candidates.neighbours
+    ).toArrow()
     counted = rows.filter(F.size(COUNTED) > 0)
     related, factors, failed = _relations(counted, len(table), config, wanted, folder.with_name("checkpoints"))
     if failed and not without_failed:
         raise next(iter(failed.values()))
     for relation, error in failed.items():
         print(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
-    catalogue = write_catalogue(folder, table, related, factors)
+    catalogue = write_catalogue(folder, table, related, segments, factors)
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)
     return catalogue
+
+
+def _days_available(until: date) -> Column:
+    """Return the days since an item became available; null if that is not known or later."""
+    return F.when(F.col(C.AVAILABLE_FROM) <= first_moment(until), days_before(until, F.col(C.AVAILABLE_FROM)))
 
 
 def _relations(

@@ -43,6 +43,9 @@ from llmrec.spark.workers import NightParts, pair_features
 _STOPPING = (0.0, 0.2)
 """Slice of the users by hash from which those come who decide early stopping; they never teach the ranker."""
 
+_CLEARLY = 1.645
+"""What a part of BERT must earn, in standard errors: the one-sided 5 % of the normal distribution."""
+
 _JUDGING_SIZES = CandidateSizes(
     **dict.fromkeys((field.name for field in fields(CandidateSizes)), 0)
     | {"covisitation": 40, "popularity": 10, "pair_scored": 50}
@@ -188,7 +191,9 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
 
     def fit(features: Floats, kept: npt.NDArray[np.bool_]) -> Fusion:
         left = np.bincount(of_pair[kept], minlength=len(pairs))
-        return Fusion.train(features[kept], liked[kept], left, owners, seed=config.train.seed)
+        return Fusion.train(
+            features[kept], liked[kept], left, owners, seed=config.train.seed, ensemble=config.train.ensemble
+        )
 
     kept = {one: one.candidates(sources) for one in ABLATIONS}
     ablations = {
@@ -200,19 +205,25 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
 
 
 def worth_its_parts(whole: Fusion, ablations: Mapping[str, Fusion]) -> Fusion:
-    """Return ``whole``, or the best ranker without parts of BERT, if that ranks users it had not seen at least as well.
+    """Return the simplest of ``whole`` and the rankers without parts of BERT that none of them clearly beats.
 
     A pair scorer that had too little time or too few events tells the trees nothing, and reading pairs costs most of a
     night. Trees that were fitted without a part never ask for it.
     """
-    simpler = [ablations[name] for name in ("without-bert", "without-pair-scorer") if name in ablations]
-    best = max((*simpler, whole), key=lambda ranker: ranker.gain)  # of equals, the first
-    if best is not whole:
+    rankers = [ablations[name] for name in ("without-bert", "without-pair-scorer") if name in ablations] + [whole]
+    kept = next(one for one in rankers if not any(_clearly_better(other, one) for other in rankers))
+    if kept is not whole:
         print(
-            f"train: a ranker without some of BERT's features ranks users it had not seen no worse (mean DCG@10 "
-            f"{best.gain:.4f} for {whole.gain:.4f}), so it is kept; more events or a longer fine-tuning may change that"
+            f"train: a ranker without some of BERT's features ranks users it had not seen about as well (mean DCG@10 "
+            f"{kept.gain:.4f} for {whole.gain:.4f}), so it is kept; more events or a longer fine-tuning may change that"
         )
-    return best
+    return kept
+
+
+def _clearly_better(one: Fusion, other: Fusion) -> bool:
+    """Tell whether ``one`` ranked the same lists better than ``other``, by a paired test of their gains."""
+    more = one.gains - other.gains
+    return bool(more.mean() > _CLEARLY * more.std() / np.sqrt(len(more)))
 
 
 def _stopping_panel(judges: DataFrame, config: Config) -> DataFrame:

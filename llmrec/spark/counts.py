@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
+from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 from scipy import sparse
 
@@ -42,6 +43,23 @@ def popularity(events: DataFrame, run_date: date, window_days: int) -> DataFrame
         F.sum(F.col(LIKES).cast("long")).alias("liked"),
         days_before(run_date, F.max(C.EVENT_TIME)).alias("idle"),
     )
+
+
+def popularity_by_segment(
+    events: DataFrame, users: DataFrame, run_date: date, window_days: int, most: int
+) -> DataFrame:
+    """Count the events of each segment's users on an item, in the window before the run date.
+
+    Input:  events as of `popularity`, with user_id; users: user_id, segment (null or empty: of none).
+    Output: segment, item, weight (log of one plus the events); at most ``most`` items of a segment, the most taken,
+            ties by item.
+    """
+    named = users.filter(F.length(C.SEGMENT) > 0).select(C.USER, C.SEGMENT)
+    lately = events.filter(F.col(C.EVENT_TIME) >= first_moment(run_date - timedelta(days=window_days)))
+    counts = lately.join(named, on=C.USER).groupBy(C.SEGMENT, INDEX).agg(F.count("*").alias("taken"))
+    place = F.row_number().over(W.partitionBy(C.SEGMENT).orderBy(F.col("taken").desc(), INDEX))
+    kept = counts.withColumn("_place", place).filter(F.col("_place") <= most)
+    return kept.select(C.SEGMENT, INDEX, F.log1p("taken").cast("float").alias("weight"))
 
 
 def count_takers(users: DataFrame, items: int) -> Takers:

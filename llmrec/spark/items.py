@@ -23,7 +23,7 @@ def index_items(items: DataFrame, run_date: date) -> DataFrame:
     """Number the items in the order of their ids.
 
     Output: item (0, 1, ...), item_id, title, category, attributes, text (what the model reads), text_sha, available
-            (whether it may be recommended on the run date).
+            (whether it may be recommended on the run date), available_from.
     """
     by_id = W.orderBy(C.ITEM)  # one partition: ids and texts of items alone, never of users
     text = F.concat_ws(". ", C.TITLE, F.nullif(F.concat_ws(", ", C.CATEGORY), F.lit("")), C.TEXT)
@@ -36,6 +36,7 @@ def index_items(items: DataFrame, run_date: date) -> DataFrame:
         F.col("_read").alias(C.TEXT),
         F.sha2("_read", 256).alias(C.TEXT_SHA),
         available_on(run_date).alias(AVAILABLE),
+        C.AVAILABLE_FROM,
     )
 
 

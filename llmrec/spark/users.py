@@ -15,7 +15,7 @@ from llmrec.spark.splits import LIKES, days_before, first_moment
 COUNTED = "counted"
 STEPS = "steps"
 TARGETS = "targets"
-_READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", "idle_days")
+_READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", C.SEGMENT, "idle_days")
 
 
 def gather_users(
@@ -74,11 +74,11 @@ def _latest(items: Column, count: int) -> Column:
 
 
 def add_profiles(gathered: DataFrame, users: DataFrame) -> DataFrame:
-    """Add profile texts, and the users who have a profile but no events; arrays are empty where there is nothing."""
-    joined = gathered.join(users.select(C.USER, C.TEXT), on=C.USER, how="full")
+    """Add profile texts and segments, and the users without events; arrays and texts are empty if there is nothing."""
+    joined = gathered.join(users.select(C.USER, C.TEXT, C.SEGMENT), on=C.USER, how="full")
     nothing = F.array().cast("array<int>")
     filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, STEPS, "seen", "excluded")}
-    return joined.withColumns({**filled, C.TEXT: F.coalesce(C.TEXT, F.lit(""))})
+    return joined.withColumns({**filled, **{name: F.coalesce(name, F.lit("")) for name in (C.TEXT, C.SEGMENT)}})
 
 
 def add_supplied(users: DataFrame, candidates: DataFrame, at_most: int) -> DataFrame:
@@ -149,9 +149,10 @@ def to_users(rows: pd.DataFrame) -> list[User]:
             excluded=np.asarray(excluded, np.int32),
             text=text,
             supplied={int(candidate["item"]): float(candidate["score"]) for candidate in supplied},
+            segment=segment,
             idle_days=float("nan") if idle is None else float(idle),
         )
-        for user_id, liked, recent, seen, excluded, text, supplied, idle in zip(
+        for user_id, liked, recent, seen, excluded, text, supplied, segment, idle in zip(
             *(rows[name] for name in _READ), strict=True
         )
     ]

@@ -121,6 +121,28 @@ def test_what_may_be_had_again_is_proposed_latest_first(planted: Catalogue) -> N
     assert set(propose(user, planted, sizes(popularity=9), nearest()).items.tolist()) >= {0, 1, 4}
 
 
+def test_users_of_a_segment_are_given_what_that_segment_takes(tmp_path: Path) -> None:
+    segments = {"cooks": {1: 2.0, 3: 5.0, 4: 1.0}, "gardeners": {2: 9.0}}
+    available = [True, True, True, True, False]
+    catalogue = tiny.catalogue(tmp_path / "catalogue", ["tea"] * 5, segments=segments, available=available)
+    cook = replace(someone([]), segment="cooks")
+    found = propose(cook, catalogue, sizes(segment=2), nearest())
+    assert found.items.tolist() == [1, 3]
+    assert found.scored_by(C.BY_SEGMENT).tolist() == [2, 5]
+    assert propose(cook, catalogue, sizes(segment=1), nearest()).items.tolist() == [3]
+    for other in ("", "smiths"):
+        assert not len(propose(replace(cook, segment=other), catalogue, sizes(segment=5), nearest()).items)
+
+
+def test_new_arrivals_are_proposed_the_latest_first(tmp_path: Path) -> None:
+    available = [True, True, True, False, True]
+    catalogue = tiny.catalogue(tmp_path / "catalogue", ["tea"] * 5, ages=[30, 1, None, 0, 3], available=available)
+    assert propose(someone([]), catalogue, sizes(arrivals=2), nearest()).items.tolist() == [1, 4]
+    assert propose(someone([], seen=[1]), catalogue, sizes(arrivals=2), nearest()).items.tolist() == [0, 4]
+    found = propose(someone([]), catalogue, sizes(arrivals=1, popularity=9), nearest())
+    assert found.scored_by(C.ARRIVALS).tolist() == pytest.approx([1 / 31, 0.5, 0, 0.25])
+
+
 def test_the_candidates_that_most_sources_rank_high_are_agreed_on() -> None:
     scores = np.zeros((4, len(SOURCES)), np.float32)
     scores[:, 0] = [4, 3, 2, 1]

@@ -153,3 +153,14 @@ def test_the_gain_is_that_of_lists_of_unseen_users_and_tells_a_telling_feature_f
     assert told.gain > 1.2 * guessed.gain
     assert told.reads([NAMES[PLANTED]])
     assert not guessed.reads([NAMES[PLANTED]])
+
+
+def test_an_ensemble_is_the_mean_of_its_trees_and_survives_the_file(tmp_path: Path) -> None:
+    features, liked, _ = planted(4_000, seed=1)
+    fresh, _, _ = planted(500, seed=2)
+    alone = [train(features, liked, seed=seed) for seed in (1, 2)]
+    both = Fusion.train(features, liked, np.full(80, 50), np.arange(80), seed=1, ensemble=2)
+    scores = np.mean([one.contributions(fresh).sum(axis=1) / one._slope for one in alone], axis=0)
+    assert np.corrcoef(scores, both.contributions(fresh).sum(axis=1))[0, 1] > 0.9999
+    both.save(tmp_path / "ranker.json")
+    assert Fusion.load(tmp_path / "ranker.json").probabilities(fresh) == pytest.approx(both.probabilities(fresh))

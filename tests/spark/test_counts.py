@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from llmrec.spark.counts import count_takers, covisitation, followers, popularity, taken_by_alike, together
+from llmrec.spark.counts import (
+    count_takers,
+    covisitation,
+    followers,
+    popularity,
+    popularity_by_segment,
+    taken_by_alike,
+    together,
+)
 
 
 def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession) -> None:
@@ -17,6 +25,19 @@ def test_popularity_counts_all_events_recent_ones_and_likes(spark: SparkSession)
     assert (found[0]["taken"], found[0]["taken_lately"], found[0]["liked"]) == (3, 2, 2)
     assert (found[1]["taken"], found[1]["taken_lately"], found[1]["liked"]) == (1, 0, 0)
     assert [found[item]["idle"] for item in (0, 1)] == [6, 29]
+
+
+def test_popularity_of_a_segment_counts_its_own_users_lately(spark: SparkSession) -> None:
+    taken = [("a", 0, 1), ("a", 1, 20), ("b", 1, 25), ("b", 2, 25), ("c", 3, 25), ("gone", 4, 25), ("a", 5, 25)]
+    events = spark.createDataFrame(
+        [(user, item, datetime(2026, 1, day, tzinfo=timezone.utc)) for user, item, day in taken],
+        "user_id string, item int, event_time timestamp",
+    )
+    users = spark.createDataFrame([("a", "x"), ("b", "x"), ("c", "y"), ("d", None)], "user_id string, segment string")
+    found = popularity_by_segment(events, users, date(2026, 1, 31), window_days=14, most=2).collect()
+    assert sorted((row["segment"], row["item"], round(float(np.expm1(row["weight"])))) for row in found) == [
+        ("x", 1, 2), ("x", 2, 1), ("y", 3, 1),
+    ]  # fmt: skip
 
 
 def test_covisitation_is_the_cosine_of_the_sets_of_users(spark: SparkSession) -> None:

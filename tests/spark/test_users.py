@@ -67,12 +67,12 @@ def test_what_is_denied_to_a_user_is_excluded_for_that_user_alone(spark: SparkSe
 
 def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> None:
     gathered = gather_users(events(spark, ("u", 1, 1, True)), until=UNTIL, recent=5, counted=5, liked=5)
-    profiles = spark.createDataFrame([("new", "likes tea")], "user_id string, text string")
+    profiles = spark.createDataFrame([("new", "likes tea", "gardeners")], "user_id string, text string, segment string")
     candidates = spark.createDataFrame([], "user_id string, item int, source_score double")
     found = {u.user_id: u for u in to_users(add_supplied(add_profiles(gathered, profiles), candidates, 5).toPandas())}
     assert found["new"].without_history
     assert found["new"].text == "likes tea"
-    assert found["u"].text == ""
+    assert (found["new"].segment, found["u"].segment, found["u"].text) == ("gardeners", "", "")
     assert (np.isnan(found["new"].idle_days), found["u"].idle_days) == (True, 9)
     assert found["u"].liked.tolist() == [1]
 
