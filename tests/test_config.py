@@ -199,3 +199,9 @@ def test_every_ranker_by_one_feature_can_be_asked_for_and_says_whether_it_needs_
         "hybrid", "similar", "sequential", "dense", "bert",
     }  # fmt: skip
     assert Config(train=Train(scorer="none")).scorer == "none"
+
+
+def test_a_ranker_without_its_candidates_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"settings: candidates\.als is 0, but train\.ranker als goes by it"):
+        load_config(None, ["train.ranker=als"])
+    assert load_config(None, ["train.ranker=als", "candidates.als=20"]).candidates.als == 20

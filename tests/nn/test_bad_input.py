@@ -1,5 +1,6 @@
 """What no catalogue and no user should look like, and some do."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 import torch
 
 from llmrec import columns as C
+from llmrec.domain.features import COLUMN, NAMES
+from llmrec.domain.rules import ListRules
 from llmrec.errors import InputTableError
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
+from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
@@ -79,6 +83,39 @@ def test_a_source_that_fails_is_left_out_where_that_is_asked_for_and_named(shop:
         there = {source for source, any_ in zip(SOURCES, left.proposals.sources.any(axis=0), strict=True) if any_}
         assert not there & set(failed)
         assert {C.LEXICAL, C.POPULARITY} <= there
+
+
+def test_a_catalogue_of_one_item_is_given_to_who_has_not_had_it(tmp_path: Path) -> None:
+    lone = tiny.catalogue(
+        tmp_path / "catalogue",
+        ["red tea"],
+        ages=[1],
+        segments={"cooks": {0: 1.0}},
+        factors=np.ones((1, 64), np.float32),
+    )
+    users = [tiny.user("new", text="tea"), replace(tiny.user("cook"), segment="cooks"), tiny.user("had it", [0])]
+    lists = list(recommender(lone).recommend(users, top_n=3))
+    assert [[row.item_id for row in rows] for rows in lists] == [["0"], ["0"], []]
+
+
+@pytest.mark.parametrize("rules", [ListRules(min_score=1.0), ListRules(at_most=(("category", 1),), min_score=1.0)])
+def test_where_the_rules_leave_nothing_the_list_is_empty(shop: Catalogue, rules: ListRules) -> None:
+    assert list(recommender(shop, rules=rules).recommend([tiny.user("u", [6])], top_n=5)) == [[]]
+
+
+def test_features_that_are_constant_or_missing_do_no_harm() -> None:
+    rng = np.random.default_rng(0)
+    features = np.zeros((4000, len(NAMES)), np.float32)
+    features[:, COLUMN["next"]] = rng.uniform(0, 3, 4000)
+    features[:, COLUMN["pair_logit"]] = np.nan
+    liked = rng.random(4000) < features[:, COLUMN["next"]] / 3
+    ranker = Fusion.train(features, liked, np.full(80, 50), np.arange(80), seed=1)
+    best, worst = features[:2].copy(), features[:2].copy()
+    best[:, COLUMN["next"]], worst[:, COLUMN["next"]] = 3, 0
+    assert (ranker.probabilities(best) > ranker.probabilities(worst)).all()
+    told = features[:2].copy()  # what was constant at training may not be later
+    told[:, COLUMN["als"]] = 9
+    assert np.isfinite(ranker.probabilities(told)).all()
 
 
 def test_one_candidate_is_a_list_of_one(shop: Catalogue) -> None:
