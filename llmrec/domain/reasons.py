@@ -10,6 +10,7 @@ def reason(
     contributions: npt.NDArray[np.float64],
     *,
     covisited_with: str | None,
+    by_alike: bool,
     follows: str | None,
     similar_to: str | None,
     taken_before: bool,
@@ -21,6 +22,7 @@ def reason(
     Args:
         contributions: what each feature added, (len(FEATURES),).
         covisited_with: title of the recent item most often taken together with this one.
+        by_alike: whether users with items like the user's took this one.
         follows: title of the recent item that this one is most often taken after.
         similar_to: title of the liked item whose text is nearest.
         taken_before: whether the item is among the user's recent ones.
@@ -32,12 +34,14 @@ def reason(
         if feature.ground:
             added[feature.ground] += float(value)
     sentences = {
-        "co-visitation": f"People who chose “{covisited_with}” often choose this too" if covisited_with else None,
+        "co-visitation": "Chosen by people whose choices are like yours" if by_alike else None,
         "next": f"Often chosen after “{follows}”" if follows else None,
         "similarity": f"Similar to “{similar_to}”, which you liked" if similar_to else None,
         "popularity": "Popular with many people",
         "again": "You chose this before" if taken_before else None,
     }
+    if covisited_with:
+        sentences["co-visitation"] = f"People who chose “{covisited_with}” often choose this too"
     if not similar_to and has_profile:
         sentences["similarity"] = "Fits your profile"
     for ground in sorted(added, key=lambda name: -added[name]):

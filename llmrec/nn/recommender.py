@@ -241,7 +241,7 @@ class Recommender:
         best, top, chances = self._choose(scored, probabilities, top_n)
         items = scored.proposals.items[top]
         contributions = self.fusion.contributions(scored.features[top])
-        reasons = self._reasons(scored.user, items, contributions)
+        reasons = self._reasons(scored, top, contributions)
         return [
             Recommendation(
                 rank=place,
@@ -277,8 +277,9 @@ class Recommender:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
         return [*named, C.FALLBACK] if scored.user.without_history else named
 
-    def _reasons(self, user: User, items: Items, contributions: npt.NDArray[np.float64]) -> list[str]:
-        """Return a sentence for each item of a list, (K,), from what features added to their scores, (K, F)."""
+    def _reasons(self, scored: Scored, chosen: Places, contributions: Doubles) -> list[str]:
+        """Return a sentence for each of the ``chosen`` candidates, (K,), from what features added to scores, (K, F)."""
+        user, items = scored.user, scored.proposals.items[chosen]
         if not len(items):
             return []
         history = self._history(user)
@@ -286,11 +287,13 @@ class Recommender:
         if len(history) and (contributions[:, _SIMILARITY] > 0).any():
             cosines = self._likeness(history, items)
             similar = [*self.catalogue.titles(history[cosines.argmax(axis=0)])]
+        by_alike = [scored.proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
         covisited, follows = (self._strongest(relation, user, items) for relation in (C.COVISITATION, C.NEXT))
         return [
             reason(
                 contributions[place],
                 covisited_with=covisited[place],
+                by_alike=bool(any(said[place] for said in by_alike)),
                 follows=follows[place],
                 similar_to=similar[place],
                 taken_before=int(item) in user.recent,

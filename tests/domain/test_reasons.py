@@ -15,6 +15,7 @@ def say(added: dict[str, float], **known: object) -> str:
         contributions[COLUMN[name]] = value
     facts = {
         "covisited_with": None,
+        "by_alike": False,
         "follows": None,
         "similar_to": None,
         "taken_before": False,
@@ -53,6 +54,13 @@ def test_what_a_user_had_before_is_called_so() -> None:
 def test_a_ground_without_its_item_is_passed_over() -> None:
     assert say({"covisitation": 3.0, "dense": 2.0, "popularity": 1.0}) == POPULAR
     assert say({"covisitation": 3.0, "dense": 2.0}, similar_to="Teapot") == SIMILAR
+
+
+def test_where_no_item_can_be_named_it_is_the_people_who_are_alike() -> None:
+    alike = "Chosen by people whose choices are like yours"
+    assert say({"als": 3.0, "popularity": 1.0}, by_alike=True) == alike
+    assert say({"als": 3.0, "popularity": 1.0}, by_alike=True, covisited_with="Kettle") == COVISITED
+    assert say({"als": 1.0, "popularity": 3.0}, by_alike=True) == POPULAR
 
 
 def test_without_liked_items_similarity_speaks_of_the_profile() -> None:

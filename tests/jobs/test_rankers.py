@@ -47,6 +47,17 @@ def test_what_follows_alone_recommends_what_users_take_next(spark: SparkSession,
     assert {row["source"] for row in proposed} <= {"next", "popularity", "fallback"}  # popularity fills short lists
 
 
+def test_factors_alone_recommend_what_people_of_the_same_taste_take(spark: SparkSession, folder: Path) -> None:
+    for job in ("train", "score"):
+        assert run(job, folder, "train.ranker=als", "candidates.als=20", f"model={folder}/als") == 0
+    taken = pd.DataFrame(planted.events(), columns=["user_id", "item_id", "event", "at"])
+    colour = taken.groupby("user_id")["item_id"].first().str.split("-").str[0]
+    rows = spark.read.format("delta").load(f"{folder}/lake/recommendations").filter("user_id like 'u%'").collect()
+    found = [row for row in rows if "als" in row["sources"]]
+    assert np.mean([row["item_id"].startswith(colour[row["user_id"]]) for row in found if row["rank"] == 1]) == 1
+    assert {row["reason"] for row in found if row["rank"] == 1} == {"Chosen by people whose choices are like yours"}
+
+
 def test_a_model_is_not_scored_with_another_ranker_than_it_was_trained_for(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

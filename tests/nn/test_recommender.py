@@ -186,7 +186,8 @@ def test_a_reason_of_similarity_names_the_nearest_liked_item(tmp_path_factory: p
     last = dict(zip(scored.proposals.items.tolist(), scored.features[:, COLUMN["last_liked"]].tolist(), strict=True))
     assert rows[0].item_id == "7"
     assert (nearest[7], last[7]) == (pytest.approx(0.8), pytest.approx(0))
-    assert recommender(near, None)._reasons(someone("u", [3, 2, 5]), np.array([7]), contribution("nearest")) == [
+    place = np.flatnonzero(scored.proposals.items == 7)
+    assert recommender(near, None)._reasons(scored, place, contribution("nearest")) == [
         "Similar to “red pot”, which you liked"
     ]
 
