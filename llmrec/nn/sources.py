@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llmrec import columns as C
 from llmrec.domain.users import Items, User
-from llmrec.nn.als import fold_in
+from llmrec.nn.als import everywhere, fold_in
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.neighbours import Weighed
 from llmrec.nn.retrieval import ExactIndex, Index
@@ -111,10 +111,12 @@ def _by_factors(catalogue: Catalogue, count: int) -> Source:
     factors = catalogue.factors
     if not factors.shape[1]:
         return SILENT
-    index = ExactIndex(factors, allowed=catalogue.available)
-    return Nearest(
-        factors, index, count, lambda users, _: torch.from_numpy(fold_in([u.recent for u in users], factors))
-    )
+    index, base = ExactIndex(factors, allowed=catalogue.available), everywhere(factors)
+
+    def query(users: Sequence[User], vectors: Tensor) -> Tensor:
+        return torch.from_numpy(fold_in([user.recent for user in users], factors, base))
+
+    return Nearest(factors, index, count, query)
 
 
 def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:

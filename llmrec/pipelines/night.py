@@ -164,9 +164,11 @@ def build_catalogue(
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
     wanted = relations_on(config) if relations is None else relations
-    segments = popularity_by_segment(
-        events, night.users, until, config.candidates.popularity_days, config.candidates.neighbours
-    ).toArrow()
+    segments = None
+    if config.candidates.segment and config.train.ranker not in SOURCES:
+        segments = popularity_by_segment(
+            events, night.users, until, config.candidates.popularity_days, config.candidates.neighbours
+        ).toArrow()
     counted = rows.filter(F.size(COUNTED) > 0)
     related, factors, failed = _relations(counted, len(table), config, wanted, folder.with_name("checkpoints"))
     if failed and not without_failed:

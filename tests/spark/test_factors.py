@@ -6,7 +6,7 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from llmrec.nn.als import CONFIDENCE, ITERATIONS, RANK, RIDGE, fold_in
+from llmrec.nn.als import CONFIDENCE, ITERATIONS, RANK, RIDGE, everywhere, fold_in
 from llmrec.spark.factors import item_factors
 
 ITEMS = 30
@@ -44,20 +44,20 @@ def test_users_of_the_events_get_the_factors_that_spark_gives_them(
     items = np.zeros((ITEMS, RANK), np.float32)
     for row in model.itemFactors.collect():
         items[row["id"]] = row["features"]
-    found = fold_in([np.array(own, np.int32) for own in histories()], items)
+    found = fold_in([np.array(own, np.int32) for own in histories()], items, everywhere(items))
     for place, own in enumerate(found):
         assert own == pytest.approx(np.array(expected[place]), abs=1e-3)
 
 
 def test_a_taste_is_found_from_one_item(factors: np.ndarray) -> None:
-    [user] = fold_in([np.array([0], np.int32)], factors)
+    [user] = fold_in([np.array([0], np.int32)], factors, everywhere(factors))
     scores = factors @ user
     assert scores[1:14].mean() > 10 * abs(scores[15:29].mean())
 
 
 def test_items_and_users_that_nothing_is_known_of_have_no_factors(factors: np.ndarray) -> None:
     assert not factors[ITEMS - 1].any() and factors[:14].any(axis=1).all()
-    assert not fold_in([np.array([], np.int32), np.array([ITEMS - 1], np.int32)], factors).any()
+    assert not fold_in([np.array([], np.int32), np.array([ITEMS - 1], np.int32)], factors, everywhere(factors)).any()
 
 
 def test_factors_are_the_same_on_every_run(spark: SparkSession, factors: np.ndarray, tmp_path: Path) -> None:
