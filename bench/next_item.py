@@ -12,8 +12,8 @@ may be recommended, those of the history too. Of each row the target's place cou
 "without" a part is a ranker of its own that never saw the part's features, nor the candidates that only this part
 brought. llmrec is the ranker without BERT, or without the pair scorer, unless another clearly beats it on valid users
 whom the trees had not seen: train decides so in the job. An event after a user's first row of a period is of that
-period, whatever the file says (bench/next_rows.py). "frozen" is all but the pair scorer, with the encoder as it was before
-fine-tuning; its minutes are not among those of the job.
+period, whatever the file says (bench/next_rows.py). "frozen" is all but the pair scorer, with the encoder as it was
+before fine-tuning; its minutes are not among those of the job.
 """
 
 import os
