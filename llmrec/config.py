@@ -135,7 +135,7 @@ class Train(Settings):
     ] = "hybrid"
     """hybrid learns from all sources and the pair scorer how to rank; the others go by one of them alone."""
     ensemble: PositiveInt = 1
-    """Sets of trees in the hybrid ranker, each with a seed of its own; their mean ranks a little better and takes as
+    """Sets of trees in the hybrid ranker, each with a seed of its own: their mean depends less on chance, and takes as
     many times longer."""
     scorer: Literal["prefix", "joint", "none"] = "prefix"
     """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; none reads
@@ -192,7 +192,8 @@ class Candidates(Settings):
     ease_items: PositiveInt = 10_000
     """Larger catalogues go without ease: it inverts a matrix on the driver, 16 bytes for each pair of items."""
     als: int = Field(default=0, ge=0)
-    """Items that a factorization of all users by all items gives the user (Spark's ALS); the dearest of the counts."""
+    """Items that a factorization of all users by all items gives the user (Spark's ALS), in ten passes over
+    all events."""
     popularity: int = Field(default=30, ge=0)
     """Most taken items of the popularity window."""
     segment: int = Field(default=20, ge=0)

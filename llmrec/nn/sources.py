@@ -230,6 +230,12 @@ class Near:
         return products
 
 
+def _first(ordered: Items, user: User, count: int) -> Items:
+    """Return the ``count`` first of ``ordered`` that are not excluded for the user."""
+    front = ordered[: count + len(user.excluded)]
+    return front[~np.isin(front, user.excluded)][:count]
+
+
 @dataclass(frozen=True)
 class Newest:
     """Items that became available last."""
@@ -239,8 +245,7 @@ class Newest:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        front = self.catalogue.newest[: count + len(self.user.excluded)]
-        return front[~np.isin(front, self.user.excluded)][:count]
+        return _first(self.catalogue.newest, self.user, count)
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
@@ -256,8 +261,7 @@ class MostTaken:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        front = self.catalogue.popular[: count + len(self.user.excluded)]
-        return front[~np.isin(front, self.user.excluded)][:count]
+        return _first(self.catalogue.popular, self.user, count)
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
