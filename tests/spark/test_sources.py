@@ -124,10 +124,11 @@ def test_an_empty_source_is_refused(spark: SparkSession, tmp_path: Path, text: s
 def test_files_with_columns_in_another_order_are_refused(spark: SparkSession, tmp_path: Path) -> None:
     write(tmp_path / "1.tsv", "u\tv\n1\tx\n")
     write(tmp_path / "2.tsv", "v\tu\nx\t2\n")
-    with pytest.raises(
-        InputTableError, match=r"cannot be read: CSV header does not conform .* Expected: u but found: v"
+    with (
+        pytest.raises(InputTableError, match=r"cannot be read: CSV header does not conform .* found: [uv]"),
+        source_errors("here"),
     ):
-        read_users(spark, str(tmp_path))
+        read_users(spark, str(tmp_path)).collect()  # on one core the first task reads but one of the files
 
 
 def test_an_expression_that_fails_on_a_row_is_reported_without_a_stack(spark: SparkSession, tmp_path: Path) -> None:
