@@ -30,43 +30,41 @@ def gather_users(
             steps: the latest ``counted`` events, an item as often as it was taken; if items are not recommended again
             (``again_before`` is None), several in a row count once. idle_days: from the last event to ``until``.
     """
-    last = events.groupBy(C.USER, INDEX).agg(F.max(C.EVENT_TIME).alias("at"), F.max(LIKES).alias(LIKES))
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
-    ordered = F.array_sort(F.collect_list(F.struct("at", INDEX, LIKES)))
-    gathered = last.groupBy(C.USER).agg(ordered.alias("_events"))
-    seen = F.transform("_events", lambda event: event[INDEX])
-    excluded = seen
+    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX, LIKES)))
+    gathered = events.groupBy(C.USER).agg(ordered.alias("_events"))
+    taken = gathered.withColumn("_items", _items("_events")).withColumn("seen", _at_last_time("_items"))
+    liked_items = F.array_intersect("seen", _items(F.filter("_events", lambda event: event[LIKES])))
+    excluded = F.col("seen")
     if again_before is not None:
-        still = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
-        excluded = F.transform(still, lambda event: event[INDEX])
-    liked_items = F.transform(F.filter("_events", lambda event: event[LIKES]), lambda event: event[INDEX])
-    return gathered.join(_steps(events, counted, again_before is None), on=C.USER).select(
+        lately = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
+        excluded = F.array_intersect("seen", _items(lately))
+    return taken.select(
         C.USER,
         _latest(liked_items, liked).alias("liked"),
-        _latest(seen, recent).alias("recent"),
-        _latest(seen, counted).alias(COUNTED),
-        STEPS,
-        seen.alias("seen"),
+        _latest(F.col("seen"), recent).alias("recent"),
+        _latest(F.col("seen"), counted).alias(COUNTED),
+        _latest(_in_a_row_once("_items") if again_before is None else F.col("_items"), counted).alias(STEPS),
+        "seen",
         excluded.alias("excluded"),
         days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
     )
 
 
-def _steps(events: DataFrame, at_most: int, in_a_row_once: bool) -> DataFrame:
-    """Return user_id and steps, see `gather_users`."""
-    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX)))
-    taken = events.groupBy(C.USER).agg(ordered.alias("_all"))
-    kept = F.col("_all")
-    if in_a_row_once:
-        # Of the column itself: what is computed would be computed again for each event.
-        previous = F.col("_all")
-        kept = F.filter(
-            kept,
-            lambda event, place: (
-                (place == 0) | (event[INDEX] != F.element_at(previous, F.greatest(place, F.lit(1)))[INDEX])
-            ),
-        )
-    return taken.select(C.USER, _latest(F.transform(kept, lambda event: event[INDEX]), at_most).alias(STEPS))
+def _items(events: Column | str) -> Column:
+    return F.transform(events, lambda event: event[INDEX])
+
+
+def _at_last_time(items: str) -> Column:
+    """Return distinct items, each where it stands for the last time."""
+    return F.reverse(F.array_distinct(F.reverse(items)))
+
+
+def _in_a_row_once(items: str) -> Column:
+    # Compared with the column itself: what is computed would be computed again for each item.
+    return F.filter(
+        items, lambda item, place: (place == 0) | (item != F.element_at(items, F.greatest(place, F.lit(1))))
+    )
 
 
 def _latest(items: Column, count: int) -> Column:
