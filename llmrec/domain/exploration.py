@@ -52,7 +52,7 @@ def explore(
     Returns the list, (N,), and the chance that each of its rows had to stand where it does, given those above, (N,).
     """
     found, chances = chosen.copy(), np.ones(len(chosen))
-    for at in range(1, len(chosen) if share else 0):
+    for at in range(1, len(chosen)):
         pool = np.setdiff1d(np.flatnonzero(new), found)
         pool = np.array([place for place in pool if fits(_with(found, at, place))], np.int64)
         if not len(pool):

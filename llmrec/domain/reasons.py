@@ -5,6 +5,9 @@ import numpy.typing as npt
 
 from llmrec.domain.features import FEATURES
 
+_GROUNDS = ("co-visitation", "next", "similarity", "popularity", "again")
+_OF_GROUND = np.array([[feature.ground == ground for ground in _GROUNDS] for feature in FEATURES], np.float64)
+
 
 def reason(
     contributions: npt.NDArray[np.float64],
@@ -29,10 +32,7 @@ def reason(
         supplied: whether the user's own candidates table proposed the item.
         has_profile: whether the user's text holds a profile.
     """
-    added = {"co-visitation": 0.0, "next": 0.0, "similarity": 0.0, "popularity": 0.0, "again": 0.0}
-    for feature, value in zip(FEATURES, contributions, strict=True):
-        if feature.ground:
-            added[feature.ground] += float(value)
+    added = dict(zip(_GROUNDS, (contributions @ _OF_GROUND).tolist(), strict=True))
     sentences = {
         "co-visitation": "Chosen by people whose choices are like yours" if by_alike else None,
         "next": f"Often chosen after “{follows}”" if follows else None,

@@ -73,8 +73,8 @@ class Proposals:
         By reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009): nothing is learned that could favour the users
         it was learned from.
         """
-        if count >= len(self.items):
-            return np.arange(len(self.items))
+        if not 0 < count < len(self.items):
+            return np.arange(min(count, len(self.items)))
         ranks = np.stack([places(of_source) for of_source in self.scores.T], axis=1)
         return np.sort(best_first((1 / (_FLAT + ranks)).sum(axis=1), self.items)[:count])
 
@@ -86,11 +86,12 @@ def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:
     if len(items) < sizes.at_least:
         best[C.POPULARITY] = answers[C.POPULARITY].best(sizes.at_least)
         items = _union(best)
-    return Proposals(
-        items,
-        sources=np.stack([np.isin(items, best[source]) for source in SOURCES], axis=1),
-        scores=np.stack([answers[source].scores(items) for source in SOURCES], axis=1),
-    )
+    sources = np.zeros((len(items), len(SOURCES)), np.bool_)
+    scores = np.empty((len(items), len(SOURCES)), np.float32)
+    for column, source in enumerate(SOURCES):
+        sources[np.searchsorted(items, best[source]), column] = True
+        scores[:, column] = answers[source].scores(items)
+    return Proposals(items, sources, scores)
 
 
 def _union(best: Mapping[str, Items]) -> Items:

@@ -43,11 +43,12 @@ class Neighbours:
     def between(self, history: Items, items: Items) -> Floats:
         """Return the weights of distinct ``items`` (P,) as neighbours of ``history`` (L,), 0 for others: (L, P)."""
         order = np.argsort(items)
+        ascending = items[order]
         weights = np.zeros((len(history), len(items)), np.float32)
         for row, item in zip(weights, history, strict=True):
             neighbours, own = self.of(int(item))
-            place = np.searchsorted(items[order], neighbours).clip(max=len(items) - 1)
-            there = items[order[place]] == neighbours
+            place = np.minimum(np.searchsorted(ascending, neighbours), len(items) - 1)
+            there = ascending[place] == neighbours
             row[order[place[there]]] = own[there]
         return weights
 

@@ -269,6 +269,8 @@ class Recommender:
 
         best = choose(probabilities, items, self._rules, count, groups=groups, cosines=cosines)
         tried = self._exploration
+        if not tried.share:
+            return best, best, np.ones(len(best))
         new = np.asarray(catalogue.taken[items] < tried.fewer_than)
         fits = partial(keeps, scores=probabilities, rules=self._rules, groups=groups)
         return best, *explore(best, probabilities, new, tried.share, tried.rng(scored.user.user_id), fits)
@@ -287,13 +289,14 @@ class Recommender:
         if len(history) and (contributions[:, _SIMILARITY] > 0).any():
             cosines = self._likeness(history, items)
             similar = [*self.catalogue.titles(history[cosines.argmax(axis=0)])]
-        by_alike = [scored.proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
+        alike = [scored.proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
+        by_alike = np.any(alike, axis=0)
         covisited, follows = (self._strongest(relation, user, items) for relation in (C.COVISITATION, C.NEXT))
         return [
             reason(
                 contributions[place],
                 covisited_with=covisited[place],
-                by_alike=bool(any(said[place] for said in by_alike)),
+                by_alike=bool(by_alike[place]),
                 follows=follows[place],
                 similar_to=similar[place],
                 taken_before=int(item) in user.recent,
@@ -305,8 +308,10 @@ class Recommender:
 
     def _strongest(self, relation: str, user: User, items: Items) -> list[str | None]:
         """Return, for each of a list's items, the title of the recent item it is related to most; None if to none."""
-        titles = self.catalogue.titles(user.recent)
-        weights = self.catalogue.related[relation].between(user.recent, items)
+        related = self.catalogue.related[relation]
+        if not len(related.items):
+            return [None] * len(items)
+        titles, weights = self.catalogue.titles(user.recent), related.between(user.recent, items)
         weights[user.recent[:, None] == items[None, :]] = 0  # an item is no reason for itself
         named, found = np.zeros(len(titles)), list[str | None]()
         for own in weights.T:

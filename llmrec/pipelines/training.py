@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -172,16 +173,15 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     rows = in_tasks(sample_users(others, config.train.max_fusion_users, "learn"), config.score.partitions)
     # Partitions arrive in any order; the trees must not depend on it.
     table = pair_features(rows, parts).toArrow().sort_by([(C.USER, "ascending"), ("shown_as_new", "ascending")])
-    lists = table["liked"].combine_chunks()
-    liked = lists.flatten().to_numpy(zero_copy_only=False).astype(bool)
+    liked = _numbers(table["liked"], np.bool_)
     if not liked.any() or liked.all():
         raise InputTableError(
             f"events: of {len(liked)} candidates of the validation users {int(liked.sum())} were liked; "
             "expected some that were and some that were not"
         )
-    features = table["features"].combine_chunks().flatten().to_numpy().reshape(len(liked), -1)
-    sources = table[C.SOURCES].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(liked), -1)
-    pairs = pc.list_value_length(lists).to_numpy().astype(np.int64)
+    features = _numbers(table["features"], np.float32).reshape(len(liked), -1)
+    sources = _numbers(table[C.SOURCES], np.bool_).reshape(len(liked), -1)
+    pairs = pc.binary_length(table["liked"]).to_numpy().astype(np.int64)
     of_pair = np.repeat(np.arange(len(pairs)), pairs)
     owners = table[C.USER].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
 
@@ -202,6 +202,11 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     whole = fit(features, np.ones_like(liked))
     gains = {f"dcg@10 {name}": one.gain for name, one in {"whole": whole, **ablations}.items()}
     return Rankers(worth_its_parts(whole, ablations), ablations, facts | gains)
+
+
+def _numbers(column: pa.ChunkedArray, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Return the numbers of a column of bytes, end to end."""
+    return np.frombuffer(b"".join(column.to_pylist()), kind)
 
 
 def worth_its_parts(whole: Fusion, ablations: Mapping[str, Fusion]) -> Fusion:

@@ -170,26 +170,25 @@ def _strongest(
             if not len(items):
                 continue
             ends = pairs.indptr[items + 1][:-1]
-            yield pd.DataFrame(
-                {"item": items, "others": np.split(pairs.indices, ends), "counts": np.split(pairs.data, ends)}
-            )
+            rows = {"others": np.split(pairs.indices.astype(np.int32), ends), "counts": np.split(pairs.data, ends)}
+            yield pd.DataFrame({"item": items} | {name: [one.tobytes() for one in row] for name, row in rows.items()})
 
     def keep(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         arrived = [batch for batch in batches if len(batch)]
         if arrived:
             yield _largest(pd.concat(arrived), divisor, neighbours)
 
-    counted = users.select(COUNTED).mapInPandas(count_batch, "item int, others array<int>, counts array<long>")
+    # Numbers as bytes: Spark moves them at once, not one by one.
+    counted = users.select(COUNTED).mapInPandas(count_batch, "item int, others binary, counts binary")
     return counted.repartition(INDEX).mapInPandas(keep, "item int, neighbour int, weight float")
 
 
 def _largest(
     rows: pd.DataFrame, divisor: Callable[[Items, Items], npt.NDArray[np.float64]], neighbours: int
 ) -> pd.DataFrame:
-    item = np.repeat(rows["item"].to_numpy(), rows["others"].map(len).to_numpy())
-    other = np.concatenate(rows["others"].to_list())
+    other, counts = (np.frombuffer(b"".join(rows[n]), kind) for n, kind in (("others", np.int32), ("counts", np.int64)))
+    item = np.repeat(rows["item"].to_numpy(), rows["others"].map(len).to_numpy() // other.itemsize)
     size = int(max(item.max(), other.max())) + 1
-    counts = np.concatenate(rows["counts"].to_list())
     pairs = sparse.csr_matrix((counts, (item, other)), shape=(size, size)).tocoo()  # adds what batches counted
     weight = pairs.data / divisor(pairs.row, pairs.col)
     order = np.lexsort((pairs.col, -weight, pairs.row))

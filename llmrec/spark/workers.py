@@ -1,14 +1,14 @@
 """What runs in Python workers: encoding of item texts, and the recommender over users. Models load once per worker."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.domain.exploration import Exploration
@@ -23,7 +23,7 @@ from llmrec.nn.encoding import encode_texts
 from llmrec.nn.inference import for_inference
 from llmrec.nn.judging import judge_user
 from llmrec.nn.linear import Precision
-from llmrec.nn.recommender import Recommender
+from llmrec.nn.recommender import Recommendation, Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.unread import Unread
@@ -36,6 +36,7 @@ JUDGED = (
     "found array<struct<source:string,recall:double>>, pairs array<long>, predicted array<double>, liked array<long>"
 )
 FAILED = "failed"
+_ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,31 @@ def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
     def rank(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         recommender = worker_recommender(parts)
         for batch in batches:
-            yield pd.DataFrame(
-                [
-                    (one.user.user_id, list(one.failed), [asdict(row) for row in recommender.top(one, top_n)])
-                    for one in recommender.score(to_users(batch))
-                ],
-                columns=[C.USER, FAILED, "best"],
+            rows = (
+                (one.user.user_id, list(one.failed), *vars(row).values())
+                for one in recommender.score(to_users(batch))
+                for row in recommender.top(one, top_n)
             )
+            yield from _frames(rows, [C.USER, FAILED, *(field.name for field in fields(Recommendation))])
 
-    row = "struct<rank:int,item_id:string,score:double,sources:array<string>,reason:string,propensity:double>"
-    lists = users.mapInPandas(rank, f"{C.USER} string, {FAILED} array<string>, best array<{row}>")
-    return lists.select(C.USER, FAILED, F.inline("best"))
+    row = "rank int, item_id string, score double, sources array<string>, reason string, propensity double"
+    return users.mapInPandas(rank, f"{C.USER} string, {FAILED} array<string>, {row}")
+
+
+def _frames(rows: Iterator[tuple[object, ...]], columns: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield rows as frames, a few hundred at a time: each frame has its cost, and all rows at once need memory."""
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        yield pd.DataFrame(some, columns=columns)
 
 
 def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
     """Give what the fusion ranker learns from.
 
     Input:  one row per user with ``targets``, the items liked next.
-    Output: user_id, shown_as_new, features (each pair's, end to end), sources (likewise, which of SOURCES proposed the
-            pair), liked (one per pair); one row per user, and another for users whose ids hash into a tenth, as if
-            they were new, so that the ranker also learns what to trust when there is no history.
+    Output: user_id, shown_as_new, features (each pair's, end to end, float32), sources (likewise, which of SOURCES
+            proposed the pair, one byte each), liked (one byte per pair); one row per user, and another for users whose
+            ids hash into a tenth, as if they were new, so that the ranker also learns what to trust when there is no
+            history. As bytes they pass through Spark at once, not number by number.
     """
 
     def score(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -121,13 +127,16 @@ def pair_features(users: DataFrame, parts: NightParts) -> DataFrame:
             new = [place for place, user in enumerate(people) if shown_as_new(user.user_id)]
             people += [forget_history(people[place]) for place in new]
             targets += [targets[place] for place in new]
-            for place, (scored, wanted) in enumerate(zip(recommender.score(people), targets, strict=True)):
-                liked, as_new = np.isin(scored.proposals.items, wanted), place >= len(batch)
-                row = (scored.user.user_id, as_new, scored.features.ravel(), scored.proposals.sources.ravel(), liked)
-                yield pd.DataFrame([row], columns=[C.USER, "shown_as_new", "features", C.SOURCES, "liked"])
+            rows = (
+                (one.user.user_id, place >= len(batch), one.features.tobytes(), one.proposals.sources.tobytes(),
+                 np.isin(one.proposals.items, wanted).tobytes())
+                for place, (one, wanted) in enumerate(zip(recommender.score(people), targets, strict=True))
+            )  # fmt: skip
+            yield from _frames(rows, [C.USER, "shown_as_new", "features", C.SOURCES, "liked"])
 
-    columns = f"{C.USER} string, shown_as_new boolean, features array<float>, {C.SOURCES} array<boolean>"
-    return users.mapInPandas(score, f"{columns}, liked array<boolean>")
+    return users.mapInPandas(
+        score, f"{C.USER} string, shown_as_new boolean, features binary, {C.SOURCES} binary, liked binary"
+    )
 
 
 def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:

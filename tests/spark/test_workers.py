@@ -43,8 +43,8 @@ def test_some_users_teach_the_ranker_a_second_time_as_if_they_were_new(spark: Sp
     assert sorted(rows[~rows["shown_as_new"]][C.USER]) == sorted(names)
     assert set(rows[rows["shown_as_new"]][C.USER]) == as_new
     for row in rows.itertuples():
-        features = np.reshape(row.features, (-1, len(NAMES)))
-        assert list(row.liked) == [True, False, False]  # of items 1, 2, 3
+        features = np.frombuffer(row.features, np.float32).reshape(-1, len(NAMES))
+        assert list(row.liked) == [1, 0, 0]  # of items 1, 2, 3
         known = features[:, COLUMN["covisitation"]]
         assert known.any() != row.shown_as_new
         assert features[:, COLUMN["history_length"]].any() != row.shown_as_new
