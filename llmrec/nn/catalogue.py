@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from llmrec import columns as C
 from llmrec.errors import InputTableError
-from llmrec.nn.lexical import alike, index_words
-from llmrec.nn.neighbours import Neighbours, Weighed, no_neighbours
+from llmrec.nn.lexical import Words, index_words
+from llmrec.nn.neighbours import Neighbours, no_neighbours
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -28,7 +28,6 @@ RELATIONS = (C.COVISITATION, C.USER_BASED, C.NEXT, C.EASE)
 _ARRAYS = (
     "tokens",
     "token_starts",
-    "telling",
     "vectors",
     "factors",
     "available",
@@ -39,6 +38,8 @@ _ARRAYS = (
     "age",
 )
 _PARTS = ("starts", "items", "weights")
+_WORDS = ("words", "holders")
+"""How the arrays of `Words` are called: by item, by word piece."""
 GROUP = "group-"
 """How the columns and arrays of groups are called, before their kind."""
 
@@ -107,10 +108,8 @@ class Catalogue:
     """(S,) days since the item became available, NaN where that is not known."""
     related: Mapping[str, Neighbours]
     """By relation: what is taken by the same users (RELATIONS)."""
-    words: Neighbours
-    """The items of each word piece, with weights, see `llmrec.nn.lexical`."""
-    telling: Floats
-    """How much each word piece tells."""
+    words: Words
+    """What the items' texts say."""
     segments: Mapping[str, int]
     """The place of each segment of users."""
     taken_by_segment: Neighbours
@@ -126,13 +125,14 @@ class Catalogue:
         """Return the number of items."""
         return len(self.available)
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether an encoder read the items; without one their vectors are 0."""
+        return bool(self.vectors[:1].any())
+
     def pieces(self, item: int) -> Ints:
         """Return the word pieces of one item's text."""
         return self.tokens[self.token_starts[item] : self.token_starts[item + 1]]
-
-    def alike(self, history: Ints, fade: float = 1.0) -> Weighed:
-        """Add up the lexical cosines of all items with those of ``history``; see `llmrec.nn.lexical.alike`."""
-        return alike([self.pieces(item) for item in history], fade, self.words, self.telling)
 
     def ids(self, items: Ints) -> list[str]:
         """Return the ids of ``items``."""
@@ -156,11 +156,12 @@ class Catalogue:
             kind: Groups(_load(folder, f"{GROUP}{kind}-starts"), _load(folder, f"{GROUP}{kind}-codes"))
             for kind in kinds
         }
-        words, taken_by_segment = (
-            Neighbours(*(_load(folder, f"{name}-{part}") for part in _PARTS)) for name in ("words", "segment")
+        by_item, by_piece, taken_by_segment = (
+            Neighbours(*(_load(folder, f"{name}-{part}") for part in _PARTS)) for name in (*_WORDS, "segment")
         )
         return Catalogue(
-            table=table, popular=_popular(arrays), newest=_newest(arrays), related=related, words=words, groups=groups,
+            table=table, popular=_popular(arrays), newest=_newest(arrays), related=related,
+            words=Words(by_item, by_piece), groups=groups,
             segments={str(name): place for place, name in enumerate(_load(folder, "segments"))},
             taken_by_segment=taken_by_segment, **arrays,
         )  # fmt: skip
@@ -213,11 +214,10 @@ def write_catalogue(
     size = len(items)
     pieces = tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
     starts = _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False))
-    words, telling = index_words(pieces, starts)
+    words = index_words(pieces, starts)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "tokens": pieces,
         "token_starts": starts,
-        "telling": telling,
         "vectors": vectors,
         "factors": np.zeros((size, 0), np.float32) if factors is None else factors,
         "available": items["available"].to_numpy(zero_copy_only=False).astype(np.bool_),
@@ -226,7 +226,8 @@ def write_catalogue(
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
     for name in ("idle", "age"):
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.float32)
-    arrays |= {f"words-{part}": getattr(words, part) for part in _PARTS}
+    for name, index in zip(_WORDS, (words.by_item, words.by_piece), strict=True):
+        arrays |= {f"{name}-{part}": getattr(index, part) for part in _PARTS}
     for relation in RELATIONS:
         arrays |= _rows(relation, related[relation], size)
     arrays |= _segment_arrays(segments)

@@ -1,11 +1,12 @@
 """Items by the words they share: TF-IDF over word pieces, in an inverted index."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from llmrec.domain.users import Items
 from llmrec.nn.neighbours import Floats, Longs, Neighbours, Weighed
 
 Ints = npt.NDArray[np.int32]
@@ -14,17 +15,43 @@ _COMMON, _FEW = 0.2, 50
 """A word piece in a larger share of the items tells nothing, and would cost most of the time; unless they are few."""
 
 
-def index_words(tokens: Ints, starts: Longs) -> tuple[Neighbours, Floats]:
+@dataclass(frozen=True)
+class Words:
+    """Which word pieces S items hold, with weights of unit length per item: products of two items are their cosine."""
+
+    by_item: Neighbours
+    """The telling word pieces of each item."""
+    by_piece: Neighbours
+    """The items of each word piece."""
+
+    def alike(self, items: Items, fade: float) -> Weighed:
+        """Add up the cosines of all items with ``items``, oldest first; each step back counts ``fade`` as much."""
+        own = [self.by_item.of(int(item)) for item in items]
+        shares = [weights * fade**back for back, (_, weights) in zip(range(len(own) - 1, -1, -1), own, strict=True)]
+        nothing = np.zeros(0, np.int32)
+        pieces = [pieces for pieces, _ in own]
+        return self.by_piece.weigh(np.concatenate([nothing, *pieces]), np.concatenate([nothing, *shares]))
+
+    def cosines(self, items: Items, others: Items) -> Floats:
+        """Return the cosines of ``items`` (L,) with ``others`` (P,), (L, P)."""
+        own = [self.by_item.of(int(item)) for item in (*items, *others)]
+        distinct, column = np.unique(np.concatenate([pieces for pieces, _ in own]), return_inverse=True)
+        table = np.zeros((len(own), len(distinct)), np.float32)
+        row = np.repeat(np.arange(len(own)), [len(pieces) for pieces, _ in own])
+        table[row, column] = np.concatenate([weights for _, weights in own])
+        products: Floats = table[: len(items)] @ table[len(items) :].T
+        return products
+
+
+def index_words(tokens: Ints, starts: Longs) -> Words:
     """Index the items by their word pieces.
 
     A piece weighs (1 + log of its count) * log(items / items with it), and an item's weights have unit length (Salton
-    and Buckley, 1988), so that the weights two items share add up to a cosine.
+    and Buckley, 1988).
 
     Args:
         tokens: word pieces of S items, end to end.
         starts: (S + 1,) where each item's begin.
-
-    Returns the items of each of W word pieces, the largest one being W - 1, and the logarithms, (W,).
     """
     items, pieces = len(starts) - 1, int(tokens.max(initial=-1)) + 1
     ones = np.ones(len(tokens), np.float32)
@@ -32,28 +59,13 @@ def index_words(tokens: Ints, starts: Longs) -> tuple[Neighbours, Floats]:
     table.sum_duplicates()
     holders = np.bincount(table.indices, minlength=pieces)
     telling = np.log(items / np.maximum(holders, 1)) * (holders <= max(_FEW, _COMMON * items))
-    telling = telling.astype(np.float32)
-    table.data = (1 + np.log(table.data)) * telling[table.indices]
+    table.data = (1 + np.log(table.data)) * telling.astype(np.float32)[table.indices]
     table.eliminate_zeros()
     lengths = np.sqrt(np.asarray(table.power(2).sum(axis=1))).ravel()
     table.data /= np.repeat(lengths, np.diff(table.indptr))
     by_piece = table.tocsc()
     by_piece.sort_indices()
-    return Neighbours(by_piece.indptr.astype(np.int64), by_piece.indices, by_piece.data), telling
-
-
-def weigh(pieces: Ints, telling: Floats) -> tuple[Ints, Floats]:
-    """Return the distinct telling word pieces of one item, and their weights of unit length."""
-    distinct, counts = np.unique(pieces, return_counts=True)
-    weights = (1 + np.log(counts)) * telling[distinct]
-    known = weights > 0
-    weights = weights[known]
-    return distinct[known], (weights / max(float(np.linalg.norm(weights)), 1e-12)).astype(np.float32)
-
-
-def alike(texts: Sequence[Ints], fade: float, words: Neighbours, telling: Floats) -> Weighed:
-    """Add up the cosines of all items with ``texts``, oldest first; each step back counts ``fade`` as much."""
-    own = [weigh(text, telling) for text in texts]
-    shares = [weights * fade**back for back, (_, weights) in zip(range(len(own) - 1, -1, -1), own, strict=True)]
-    nothing = np.zeros(0, np.int32)
-    return words.weigh(np.concatenate([nothing, *(pieces for pieces, _ in own)]), np.concatenate([nothing, *shares]))
+    by_item, by_piece = (
+        Neighbours(one.indptr.astype(np.int64), one.indices, one.data.astype(np.float32)) for one in (table, by_piece)
+    )
+    return Words(by_item, by_piece)

@@ -209,7 +209,7 @@ class Recommender:
             put(f"{name}_rank", places(scores))
         put("covisitation_last", catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items))
         put("next_last", catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items))
-        put("lexical_last", catalogue.alike(user.recent[-1:]).look_up(items))
+        put("lexical_last", catalogue.words.alike(user.recent[-1:], 1.0).look_up(items))
         for name, values in (("pair_logit", logit), ("pair_rank", places(logit))):
             put(name, np.nan)  # the trees take the absent for what it is
             matrix[read, COLUMN[name]] = values
@@ -324,10 +324,9 @@ class Recommender:
 
     def _likeness(self, history: Items, items: Items) -> Floats:
         """Return how alike the texts of ``history`` (L,) and ``items`` (P,) are, (L, P)."""
-        cosines = self.catalogue.vectors[history] @ self.catalogue.vectors[items].T
-        if cosines.any():
-            return cosines
-        return np.stack([self.catalogue.alike(items[at : at + 1]).look_up(history) for at in range(len(items))], axis=1)
+        if not self.catalogue.has_vectors:
+            return self.catalogue.words.cosines(history, items)
+        return self.catalogue.vectors[history] @ self.catalogue.vectors[items].T
 
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]

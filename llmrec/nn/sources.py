@@ -80,7 +80,10 @@ def open_sources(
         C.SEQUENTIAL: partial(_next_of_recent, catalogue, sequential),
     }
     return {
-        **{name: Nearest(catalogue.vectors, index, counts[name], query) for name, query in by_vectors.items()},
+        **{
+            name: Nearest(catalogue.vectors, index, counts[name], query) if catalogue.has_vectors else SILENT
+            for name, query in by_vectors.items()
+        },
         C.ALS: _by_factors(catalogue, counts[C.ALS]),
         C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
         **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
@@ -138,7 +141,7 @@ def _again(catalogue: Catalogue, user: User) -> Answer:
 
 
 def _lexical(catalogue: Catalogue, user: User) -> Answer:
-    return Listed(catalogue, user, catalogue.alike(user.recent[-_TEXTS_READ:], _FADE[C.LEXICAL]))
+    return Listed(catalogue, user, catalogue.words.alike(user.recent[-_TEXTS_READ:], _FADE[C.LEXICAL]))
 
 
 def _supplied(catalogue: Catalogue, user: User) -> Answer:

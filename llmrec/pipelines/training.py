@@ -146,7 +146,7 @@ def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) 
         learners: as of `train_scorer`.
         config: gives the seed and how many users are read.
     """
-    if not config.candidates.sequential or not catalogue.vectors.any():
+    if not config.candidates.sequential or not catalogue.has_vectors:
         return None
     enough = learners.filter(F.size("seen") > 1)
     users = sample_users(enough, config.train.max_examples, f"examples-{config.train.seed}").toPandas()

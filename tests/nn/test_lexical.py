@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.nn.lexical import alike, index_words
+from llmrec.nn.lexical import Words, index_words
 from tests import tiny
 
 
-def index(texts: list[list[int]]):
+def index(texts: list[list[int]]) -> Words:
     pieces = np.array([piece for text in texts for piece in text], np.int32)
     return index_words(pieces, np.cumsum([0, *map(len, texts)]))
 
@@ -30,11 +30,12 @@ def cosines(texts: list[list[int]]) -> np.ndarray:
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=6), min_size=1, max_size=25))
 def test_words_in_common_add_up_to_the_cosine(texts: list[list[int]]) -> None:
-    words, telling = index(texts)
-    expected, everything = cosines(texts), np.arange(len(texts), dtype=np.int32)
-    for item, text in enumerate(texts):
-        found = alike([np.array(text, np.int32)], 1.0, words, telling).look_up(everything)
-        assert found == pytest.approx(expected[item], abs=1e-5)
+    words, expected, everything = index(texts), cosines(texts), np.arange(len(texts), dtype=np.int32)
+    assert words.cosines(everything, everything) == pytest.approx(expected, abs=1e-5)
+    for item in everything:
+        assert words.alike(everything[item : item + 1], 1.0).look_up(everything) == pytest.approx(
+            expected[item], abs=1e-5
+        )
 
 
 def test_indexing_leaves_the_texts_as_they_are(tmp_path: Path) -> None:
@@ -46,19 +47,15 @@ def test_indexing_leaves_the_texts_as_they_are(tmp_path: Path) -> None:
 
 
 def test_older_texts_count_less() -> None:
-    texts = [[1, 2], [2, 3], [4, 5], [5, 6], [7], [8], [9], [10], [11], [12]]
-    words, telling = index(texts)
-    read = [np.array(text, np.int32) for text in ([2], [5])]
-    scores = alike(read, 0.5, words, telling).look_up(np.arange(4, dtype=np.int32))
+    words = index([[1, 2], [2, 3], [4, 5], [5, 6], [2], [5], [9], [10], [11], [12]])
+    scores = words.alike(np.array([4, 5], np.int32), 0.5).look_up(np.arange(4, dtype=np.int32))
     assert scores[0] == scores[1] == pytest.approx(scores[2] / 2)
     assert scores[2] == scores[3] > 0
 
 
 def test_what_most_items_say_tells_nothing() -> None:
-    words, telling = index([[0, 1 + place // 2] for place in range(60)] + [[99]])
-    assert telling[0] == 0
-    assert telling[1] > 0
-    assert len(alike([np.array([0], np.int32)], 1.0, words, telling).items) == 0
+    words = index([[0, 1 + place // 2] for place in range(60)] + [[99]])
+    assert words.alike(np.array([0], np.int32), 1.0).items.tolist() == [0, 1]  # both hold 1 too; all hold 0
 
 
 def test_a_new_item_is_found_by_its_words(tmp_path: Path) -> None:
@@ -75,5 +72,5 @@ def test_a_new_item_is_found_by_its_words(tmp_path: Path) -> None:
         "pot",
     ]
     catalogue = tiny.catalogue(tmp_path / "catalogue", texts, taken=[1] * 9 + [0])
-    near = catalogue.alike(np.array([3], np.int32))
+    near = catalogue.words.alike(np.array([3], np.int32), 1.0)
     assert near.look_up(np.array([9, 7, 0], np.int32))[0] > 0
