@@ -28,8 +28,17 @@ class Ablation:
 
     def features(self, features: Floats) -> Floats:
         """Return ``features`` (P, F) with those of the signals the same for all pairs."""
-        gone = [feature.signal in self.signals for feature in FEATURES]
-        return np.where(gone, np.float32(0), features)
+        return np.where(self._gone, np.float32(0), features)
+
+    def takes_away(self, features: Floats, sources: npt.NDArray[np.bool_]) -> bool:
+        """Tell whether any of ``features`` (P, F) that go tells pairs apart, or any candidate goes."""
+        gone = features[:, self._gone]
+        alike = (gone == gone[:1]) | np.isnan(gone)
+        return not (alike.all() and self.candidates(sources).all())
+
+    @property
+    def _gone(self) -> list[bool]:
+        return [feature.signal in self.signals for feature in FEATURES]
 
 
 ABLATIONS = (

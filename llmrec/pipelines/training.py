@@ -195,7 +195,7 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
             features[kept], liked[kept], left, owners, seed=config.train.seed, ensemble=config.train.ensemble
         )
 
-    kept = {one: one.candidates(sources) for one in ABLATIONS}
+    kept = {one: one.candidates(sources) for one in ABLATIONS if one.takes_away(features, sources)}
     ablations = {
         one.name: fit(one.features(features), mask) for one, mask in kept.items() if len(set(liked[mask])) == 2
     }

@@ -35,6 +35,16 @@ def test_the_features_of_a_missing_signal_tell_pairs_apart_no_longer(ablation: A
     assert gone
 
 
+def test_a_signal_that_is_not_there_cannot_be_taken_away() -> None:
+    features = np.random.default_rng(0).normal(size=(3, len(NAMES))).astype(np.float32)
+    features[:, [feature.signal in BY_NAME["without-bert"].signals for feature in FEATURES]] = 0
+    features[:, NAMES.index("pair_logit")] = np.nan
+    popular = np.repeat(proposed_by(C.POPULARITY), 3, axis=0)
+    assert not BY_NAME["without-bert"].takes_away(features, popular)
+    assert BY_NAME["without-collaborative"].takes_away(features, popular)
+    assert BY_NAME["without-bert"].takes_away(features, np.repeat(proposed_by(C.DENSE), 3, axis=0))
+
+
 def test_without_bert_neither_its_vectors_nor_its_logits_are_left() -> None:
     left = np.flatnonzero(BY_NAME["without-bert"].features(np.ones((1, len(NAMES)), np.float32))[0])
     assert {NAMES[place] for place in left} & {"dense", "nearest", "last_liked", "pair_logit", "pair_rank"} == set()
