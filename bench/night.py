@@ -12,7 +12,7 @@ Each kind of night has its own tables and runs prepare, train and score, each a 
   sources find. The learned ranker would leave it out where it does not pay.
 
 --quick leaves the last one out. Memory is that of a program and all its processes, shared pages counted once (PSS),
-looked at every half second. "fitting and scoring" are the stages of train and score; starting Spark is in the minutes
+looked at every two seconds. "fitting and scoring" are the stages of train and score; starting Spark is in the minutes
 of the whole alone.
 """
 
@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "BERT": {"train": {"ranker": "bert"}, "candidates": {"pair_scored": 50}},
 }
 _BEGINS, _ENDS = re.compile(r"\[(\w+)\] ([\w -]+) \.\.\."), re.compile(r"\[(\w+)\] ([\w -]+): done, ([\d.]+) s")
-_EVERY = 0.5
+_EVERY = 2.0
 """Seconds between two looks at the memory."""
 
 
