@@ -1,5 +1,6 @@
 """Where the model runs, with how many threads, and how numbers get there."""
 
+import os
 from typing import Any
 
 import numpy.typing as npt
@@ -14,6 +15,14 @@ def pick_device(gpu: int | None = None) -> torch.device:
 def use_threads(count: int) -> None:
     """Let torch use ``count`` threads; Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores."""
     torch.set_num_threads(max(1, count))
+
+
+def keep_few_kernels() -> None:
+    """Let oneDNN keep 64 compiled kernels, not 1,024: lengths of texts differ, and hardly one is asked for again.
+
+    In a worker that scores pairs the others take half a gigabyte. oneDNN reads this before its first product.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def has_bfloat16(device: torch.device) -> bool:
