@@ -1,12 +1,14 @@
-"""Orders of candidates. Equal scores are ordered by item, so that a run repeated gives the same list."""
+"""Orders of candidates. What decides between equal scores is distinct, so that a run repeated gives the same list."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 
-def best_first(scores: npt.NDArray[np.generic], items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Return the places of ``scores`` (P,) from the highest to the lowest; equal scores by ascending item."""
-    return np.lexsort((items, -np.asarray(scores, dtype=np.float64)))
+def best_first(scores: npt.NDArray[np.generic], ties: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """Return the places of ``scores`` (P,) from the highest to the lowest; equal scores by ascending ``ties`` (P,)."""
+    return np.lexsort((ties, -np.asarray(scores, dtype=np.float64)))
 
 
 def places(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llmrec.domain.ranking import best_first
-from llmrec.domain.users import Items
 
 Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -28,7 +27,7 @@ class ListRules:
 
 def choose(
     scores: Doubles,
-    items: Items,
+    ties: Places,
     rules: ListRules,
     count: int,
     *,
@@ -39,17 +38,17 @@ def choose(
 
     One after another, the candidate is taken that is best by maximal marginal relevance (Carbonell and Goldstein,
     1998), (1 - diversity) * score / best score - diversity * largest cosine with those taken, among those that no rule
-    forbids. Equal ones are taken by score, then by item.
+    forbids. Equal ones are taken by score, then by ``ties``.
 
     Args:
         scores: (P,), at least 0.
-        items: (P,) their items.
+        ties: (P,) who comes first among equal scores: the lowest; distinct.
         rules: of the list.
         count: its length, where there are enough candidates.
         groups: gives the groups of the candidate at a place, as (kind, group).
         cosines: gives the cosines of the candidate at a place with all candidates, (P,).
     """
-    order = best_first(scores, items)
+    order = best_first(scores, ties)
     order = order[scores[order] >= rules.min_score]
     if not rules.at_most and not rules.diversity:
         return order[:count]
@@ -67,7 +66,7 @@ def choose(
         chosen.append(place)
         if rules.diversity:
             nearest = np.maximum(nearest, cosines(place)) if len(chosen) > 1 else cosines(place)
-    return np.array(sorted(chosen, key=lambda place: (-scores[place], items[place])), np.int64)
+    return np.array(sorted(chosen, key=lambda place: (-scores[place], ties[place])), np.int64)
 
 
 def keeps(

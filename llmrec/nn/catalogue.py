@@ -118,6 +118,8 @@ class Catalogue:
     """By kind (category, all attributes, brand, ...): what each item belongs to."""
     popular: Ints
     """Available items, most taken lately first, then most taken, then by index."""
+    popularity_place: Longs
+    """(S,) the place of each item in that order, with the unavailable ones in it: no two have the same."""
     newest: Ints
     """Available items of known age, the youngest first, then by index."""
 
@@ -159,8 +161,10 @@ class Catalogue:
         by_item, by_piece, taken_by_segment = (
             Neighbours(*(_load(folder, f"{name}-{part}") for part in _PARTS)) for name in (*_WORDS, "segment")
         )
+        order = _by_popularity(arrays)
         return Catalogue(
-            table=table, popular=_popular(arrays), newest=_newest(arrays), related=related,
+            table=table, popular=order[arrays["available"][order]].astype(np.int32),
+            popularity_place=np.argsort(order), newest=_newest(arrays), related=related,
             words=Words(by_item, by_piece), groups=groups,
             segments={str(name): place for place, name in enumerate(_load(folder, "segments"))},
             taken_by_segment=taken_by_segment, **arrays,
@@ -172,9 +176,8 @@ def _load(folder: Path, name: str) -> npt.NDArray[Any]:
     return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c"))
 
 
-def _popular(arrays: dict[str, npt.NDArray[np.generic]]) -> Ints:
-    order = np.lexsort((-arrays["taken"].astype(np.int64), -arrays["taken_lately"].astype(np.int64)))
-    return order[np.asarray(arrays["available"])[order]].astype(np.int32)
+def _by_popularity(arrays: dict[str, npt.NDArray[np.generic]]) -> Longs:
+    return np.lexsort((-arrays["taken"].astype(np.int64), -arrays["taken_lately"].astype(np.int64)))
 
 
 def _newest(arrays: dict[str, npt.NDArray[Any]]) -> Ints:

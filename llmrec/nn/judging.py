@@ -52,7 +52,7 @@ def judge_user(
     probabilities = recommender.probabilities(scored)
     items, features = scored.proposals.items, scored.features
     orders = {
-        LLMREC: items[best_first(probabilities, items)],
+        LLMREC: items[best_first(probabilities, recommender.catalogue.popularity_place[items])],
         **{source: scored.answers[source].best(len(recommender.catalogue)) for source in ALONE},
         **{source: _rank_by(scored.proposals.scored_by(source), items) for source in AMONG},
         BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),

@@ -267,7 +267,9 @@ class Recommender:
         def cosines(place: int) -> Doubles:
             return np.asarray(catalogue.vectors[items] @ catalogue.vectors[items[place]], np.float64)
 
-        best = choose(probabilities, items, self._rules, count, groups=groups, cosines=cosines)
+        best = choose(
+            probabilities, catalogue.popularity_place[items], self._rules, count, groups=groups, cosines=cosines
+        )
         tried = self._exploration
         if not tried.share:
             return best, best, np.ones(len(best))

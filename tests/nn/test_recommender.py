@@ -247,10 +247,11 @@ def test_only_users_without_history_are_marked_as_fallback(planted: Catalogue, b
     assert all(row.sources[-1] == C.FALLBACK and len(row.sources) > 1 for row in rows)
 
 
-def test_equal_scores_are_ordered_by_item(planted: Catalogue, by_covisitation: Fusion) -> None:
-    [rows] = recommender(planted, by_covisitation).recommend([someone("nobody", [])], top_n=SIZE)
+def test_equal_scores_are_ordered_by_popularity_then_by_item(tmp_path: Path, by_covisitation: Fusion) -> None:
+    catalogue = tiny.catalogue(tmp_path / "catalogue", TEXTS[:5], taken=[1, 3, 2, 3, 0])
+    [rows] = recommender(catalogue, by_covisitation).recommend([someone("nobody", [])], top_n=SIZE)
     assert len({row.score for row in rows}) == 1
-    assert [int(row.item_id) for row in rows] == [item for item in range(SIZE) if item != UNAVAILABLE]
+    assert [row.item_id for row in rows] == ["1", "3", "2", "0", "4"]
 
 
 def test_without_candidates_the_list_is_empty_for_one_user_or_for_all(
