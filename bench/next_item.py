@@ -41,7 +41,7 @@ from llmrec import columns as C
 from llmrec.config import Config, load_config
 from llmrec.nn.artifact import add_sequential, finish_model, save_encoder
 from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.device import pick_device, use_threads
+from llmrec.nn.device import pick_device, set_up_torch
 from llmrec.nn.judging import LLMREC
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorers import make_scorer
@@ -154,7 +154,7 @@ class Benchmark:
         scorer = make_scorer(train.scorer, backbone, train.cached_layers, seed=train.seed)
         self.versions["base"] = save_encoder(self.work / "base", scorer, tokens)
         catalogue, _ = self._catalogue("base", LEARN)
-        use_threads(os.cpu_count() or 1)
+        set_up_torch(os.cpu_count() or 1)
         scorer.to(pick_device())
         with training_bar() as report:
             train_scorer(scorer, tokens, catalogue, self.learners, judges, self.config, report)

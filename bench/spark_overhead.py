@@ -35,7 +35,7 @@ from llmrec import columns as C
 from llmrec.config import Config, load_config
 from llmrec.nn.alone import Alone
 from llmrec.nn.artifact import RANKER, resolve_model
-from llmrec.nn.device import use_threads
+from llmrec.nn.device import set_up_torch
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
@@ -149,7 +149,7 @@ class _Bare:
 
 
 def _recommend_when_told(end: Connection, parts: NightParts, rows: object, top_n: int) -> None:
-    use_threads(1)
+    set_up_torch(1)
     recommender, users = worker_recommender(parts), to_users(rows)
     end.send("ready")
     while end.recv() == "go":

@@ -19,7 +19,7 @@ from llmrec.nn.artifact import (
     require_replaceable,
     save_encoder,
 )
-from llmrec.nn.device import pick_device, use_threads
+from llmrec.nn.device import pick_device, return_memory, set_up_torch
 from llmrec.nn.pretrained import load_tokens
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import TextLimits
@@ -69,10 +69,11 @@ def main(run: Run) -> None:
     with run.stage("fine-tuning") as stage:
         outcome = None
         if isinstance(scorer, Scorer):
-            use_threads(os.cpu_count() or 1)
+            set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:
                 outcome = train_scorer(scorer, tokens, before, rows, judges, config, report)
+            return_memory()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:
         version = save_encoder(work / "model", scorer.cpu(), tokens)

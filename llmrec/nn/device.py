@@ -1,6 +1,9 @@
 """Where the model runs, with how many threads, and how numbers get there."""
 
+import ctypes
+import gc
 import os
+import sys
 from typing import Any
 
 import numpy.typing as npt
@@ -12,17 +15,21 @@ def pick_device(gpu: int | None = None) -> torch.device:
     return torch.device("cuda", gpu or 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def use_threads(count: int) -> None:
-    """Let torch use ``count`` threads; Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores."""
-    torch.set_num_threads(max(1, count))
+def set_up_torch(threads: int) -> None:
+    """Let torch use ``threads`` threads, and little memory; before its first product.
 
-
-def keep_few_kernels() -> None:
-    """Let oneDNN keep 64 compiled kernels, not 1,024: lengths of texts differ, and hardly one is asked for again.
-
-    In a worker that scores pairs the others take half a gigabyte. oneDNN reads this before its first product.
+    Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores. Of compiled kernels oneDNN keeps 64, not
+    1,024: lengths of texts differ, so that hardly one is asked for again, and the others take half a gigabyte.
     """
+    torch.set_num_threads(max(1, threads))
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
+def return_memory() -> None:
+    """Give what is free back to the system, where the C library can: after training it keeps a gigabyte or more."""
+    gc.collect()
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):  # of glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def has_bfloat16(device: torch.device) -> bool:

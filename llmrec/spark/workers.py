@@ -18,7 +18,7 @@ from llmrec.nn.approximate import open_index
 from llmrec.nn.artifact import find_sequential, load_ablations, load_encoder, load_ranker
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.device import keep_few_kernels, pick_device, use_threads
+from llmrec.nn.device import pick_device, set_up_torch
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.inference import for_inference
 from llmrec.nn.judging import judge_user
@@ -185,7 +185,6 @@ def worker_recommender(parts: NightParts) -> Recommender:
 def _encoder(model: Shipped) -> tuple[Scorer | Unread, Tokens]:
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
-    use_threads(context.cpus() if context else 1)
-    keep_few_kernels()
+    set_up_torch(context.cpus() if context else 1)
     scorer, tokens = load_encoder(model.open())
     return scorer.to(pick_device(int(gpus.addresses[0]) if gpus else None)), tokens
