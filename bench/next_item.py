@@ -169,6 +169,8 @@ class Benchmark:
         add_sequential(self.work / model, train_sequential(known, self.learners, config))
         shipped = ship_folder(self.spark, self.work / model, f"{model}-sequential", self.work)
         rankers = train_ranker(valid, night_parts(shipped, learned, config, LEARN), config)
+        gains = ", ".join(f"{name} {value:.4f}" for name, value in rankers.fitted.items() if name.startswith("dcg"))
+        print(f"{model}, valid users whom the trees had not seen: {gains}")
         catalogue, counted = self._catalogue(model, until)
         finish_model(self.work / model, rankers.ranker, {}, rankers.ablations)
         complete = ship_folder(self.spark, self.work / model, f"{model}-complete", self.work)
