@@ -38,7 +38,7 @@ from bench.next_rows import KS, read_events
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from llmrec import columns as C
-from llmrec.config import Config, load_config
+from llmrec.config import load_config
 from llmrec.nn.artifact import add_sequential, finish_model, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, set_up_torch
@@ -50,6 +50,7 @@ from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
 from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.training import train_ranker, train_scorer, train_sequential
 from llmrec.progress import training_bar
+from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import Shipped, ship_folder

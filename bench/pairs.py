@@ -23,8 +23,8 @@ from bench.ours import Ours, bare_multiplies, load
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_tokens
 from bench.timing import interleaved, per_second, ratio
-from llmrec.config import Train
 from llmrec.nn.linear import Precision, best_float
+from llmrec.settings import Train
 
 ROUNDS = 5
 SHIPPED = Train().cached_layers

@@ -32,11 +32,12 @@ from bench.output import arguments, save, show
 from bench.texts import ENCODER
 from bench.timing import interleaved, ratio
 from llmrec import columns as C
-from llmrec.config import Config, load_config
+from llmrec.config import load_config
 from llmrec.nn.alone import Alone
 from llmrec.nn.artifact import RANKER, resolve_model
 from llmrec.nn.device import set_up_torch
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import ship_folder

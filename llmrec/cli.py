@@ -17,8 +17,9 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from llmrec import columns as C
-from llmrec.config import Config, documented_yaml, load_config
+from llmrec.config import documented_yaml, load_config
 from llmrec.errors import ConfigError, LlmrecError, OutputError
+from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.tables import append_table, read_table, require_rows, table_version

@@ -1,312 +1,37 @@
-"""Every setting of every job: read from YAML, merged with ``--set``, checked before Spark starts.
+"""Settings read from YAML, merged with ``--set`` and checked before Spark starts; and written, with their meanings.
 
-A file says only what differs from the defaults below; ``conf/default.yaml`` is written from them
+A file says only what differs from the defaults in `llmrec.settings`; ``conf/default.yaml`` is written from them
 (``python -m llmrec.config``) and holds each setting with its meaning.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import ValidationError
 
 from llmrec import columns as C
-from llmrec.domain.features import needs_encoder
-from llmrec.domain.table_names import table_name
 from llmrec.errors import ConfigError
+from llmrec.settings import Config, Settings
 
-
-class Settings(BaseModel):
-    """Base of all sections: unknown keys are refused and nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Source(Settings):
-    """One of the user's own tables, as it is."""
-
-    path: str
-    """Any path Spark reads, or catalog.schema.table."""
-    format: Literal["csv", "json", "parquet", "delta"]
-    """csv also reads TSV (options: {sep: "\\t"}); json reads JSON lines."""
-    options: dict[str, str] = {}
-    """Options of Spark's reader for this format."""
-    columns: dict[str, str]
-    """Our column -> yours: a column name or a Spark SQL expression over your columns."""
-
-
-class Sources(Settings):
-    """What prepare reads; events and items are needed, the others add to them."""
-
-    events: Source | None = None
-    items: Source | None = None
-    users: Source | None = None
-    impressions: Source | None = None
-
-
-class Tables(Settings):
-    """Where the tables of llmrec are."""
-
-    location: str = "lake"
-    """A folder (contains "/", or names one folder), or a catalog schema (catalog.schema)."""
-    names: dict[str, str] = {}
-    """Table -> its own path or catalog name, where it is not location/table."""
-
-    def name(self, table: str) -> str:
-        """Return the path or catalog name of ``table``."""
-        return self.names.get(table) or table_name(self.location, table)
-
-
-class Prepare(Settings):
-    """How source rows are checked; a row that fails goes to quarantine."""
-
-    earliest_event: date = date(1990, 1, 1)
-    """Events before this day have an impossible time (UTC)."""
-    max_text_chars: PositiveInt = 20_000
-    """A longer title or text is refused; the model reads far less."""
-
-
-class Liking(Settings):
-    """Which events say that a user likes an item; the others only count as seen."""
-
-    events: list[str] = []
-    """Values of the column ``event`` that count; empty: all."""
-    min_value: float | None = None
-    """Events with a ``value`` below this do not count; null: the value does not matter."""
-
-
-class Encoder(Settings):
-    """The pretrained language model that fine-tuning starts from."""
-
-    path: str = "encoder"
-    """A local folder with a BERT-like encoder, or its hub name."""
-    allow_download: bool = False
-    """Whether a hub name may be fetched from the network."""
-
-
-class Texts(Settings):
-    """What the model reads; a trained model keeps the settings it was trained with."""
-
-    history_items: PositiveInt = 8
-    """The user's text is the profile and at most this many liked items, the latest, oldest first."""
-    history_tokens: PositiveInt = 12
-    """A liked item enters the user's text with this many of its first word pieces (its title, as a rule)."""
-    max_user_tokens: int = Field(default=112, ge=8, le=512)
-    """The user's text is cut to this many word pieces; the oldest items go first."""
-    max_item_tokens: int = Field(default=40, ge=8, le=512)
-    """An item's text is cut to this many word pieces; cost grows with it."""
-
-
-class Holdout(Settings):
-    """Events kept from training, for evaluate to judge by."""
-
-    by: Literal["time", "last_events"] = "time"
-    """time: the last days before the run date; last_events: each user's last liked events."""
-    days: PositiveInt = 7
-    """Length of the held-out period and of the validation period before it (by: time)."""
-    events: PositiveInt = 5
-    """Liked events held out per user, and as many before them for validation (by: last_events)."""
-
-
-class Train(Settings):
-    """Fine-tuning of the encoder and of the pair scorer."""
-
-    seed: int = 1
-    """Seed of sampling, shuffling and initialisation."""
-    ranker: Literal[
-        "hybrid",
-        "popularity",
-        "co-visitation",
-        "user-based",
-        "next",
-        "ease",
-        "als",
-        "lexical",
-        "similar",
-        "sequential",
-        "dense",
-        "bert",
-    ] = "hybrid"
-    """hybrid learns from all sources and the pair scorer how to rank; the others go by one of them alone."""
-    ensemble: PositiveInt = 1
-    """Sets of trees in the hybrid ranker, each with a seed of its own: their mean depends less on chance, and takes as
-    many times longer."""
-    scorer: Literal["prefix", "joint", "none"] = "prefix"
-    """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; none reads
-    nothing: no encoder is tuned or asked, lists come from events and words."""
-    cached_layers: int = Field(default=4, ge=0)
-    """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
-    frozen_layers: int = Field(default=2, ge=0)
-    """Lower layers, and the embeddings, that keep their pretrained weights."""
-    max_examples: PositiveInt = 20_000
-    """Training examples per epoch (one user's history and the items liked next), sampled by hash."""
-    positives: PositiveInt = 4
-    """Items liked next, at most, in one example."""
-    negatives: PositiveInt = 12
-    """Candidates the user did not take, in one example; half from co-visitation, half by popularity."""
-    batch_examples: PositiveInt = 16
-    """Examples per optimiser step."""
-    learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate; warm-up over the first tenth of the steps, or of max_minutes, then linear decay."""
-    max_epochs: PositiveInt = 3
-    """Passes over the examples, at most."""
-    max_minutes: float = Field(default=480, gt=0)
-    """Training stops at the first validation after this many minutes."""
-    validations: PositiveInt = 4
-    """Validations per epoch."""
-    patience: PositiveInt = 3
-    """Validations without a better NDCG before training stops."""
-    max_validation_users: PositiveInt = 1_000
-    """Users (a sample by hash) on whom early stopping is decided."""
-    max_fusion_users: PositiveInt = 20_000
-    """Users (a sample by hash, disjoint from the former) on whom the fusion ranker is trained."""
-
-
-class Candidates(Settings):
-    """How many candidates each source adds per user; 0 switches it off."""
-
-    dense: int = Field(default=50, ge=0)
-    """Nearest items to the user's vector, by the fine-tuned encoder."""
-    dense_search: Literal["exact", "approximate"] = "exact"
-    """approximate looks at a part of the items, with faiss (pip install "llmrec[approximate]")."""
-    similar: int = Field(default=50, ge=0)
-    """Nearest items to the mean vector of the user's latest ones."""
-    sequential: int = Field(default=50, ge=0)
-    """Items that the order of the latest ones asks for, by a small transformer over their vectors (0: not trained)."""
-    lexical: int = Field(default=50, ge=0)
-    """Items whose texts share telling words with the latest ones'."""
-    covisitation: int = Field(default=100, ge=0)
-    """Items that users with the same recent items took too."""
-    userbased: int = Field(default=50, ge=0)
-    """Items of the users whose items are most like the recent ones."""
-    next: int = Field(default=50, ge=0)
-    """Items that users take soon after the recent ones."""
-    ease: int = Field(default=50, ge=0)
-    """Items that the recent ones speak for in a linear model of the whole catalogue (EASE)."""
-    ease_items: PositiveInt = 10_000
-    """Larger catalogues go without ease: it inverts a matrix on the driver, 16 bytes for each pair of items."""
-    als: int = Field(default=0, ge=0)
-    """Items that a factorization of all users by all items gives the user (Spark's ALS), in ten passes over
-    all events."""
-    popularity: int = Field(default=30, ge=0)
-    """Most taken items of the popularity window."""
-    segment: int = Field(default=20, ge=0)
-    """Most taken items of the popularity window among users of the same segment (users.segment)."""
-    arrivals: int = Field(default=10, ge=0)
-    """Items that became available last (items.available_from)."""
-    again: int = Field(default=20, ge=0)
-    """The user's latest items, where rules.repeat_after_days allows them."""
-    supplied: int = Field(default=200, ge=0)
-    """Rows of the candidates table, best source_score first."""
-    pair_scored: int = Field(default=100, ge=0)
-    """Of all of them, those that the pair scorer reads: the ones that the sources together rank highest. It costs
-    most of a night; 0 switches it off."""
-    popularity_days: PositiveInt = 30
-    """Length of the popularity window before the run date, in days."""
-    recent_events: PositiveInt = 20
-    """Latest events of a user, liked or not, that co-visitation, next and ease look up."""
-    covisitation_events: PositiveInt = 200
-    """Latest events of a user that are counted for co-visitation, next and ease; bounds the cost of heavy users."""
-    neighbours: PositiveInt = 200
-    """Related items kept per item, of each kind."""
-
-
-class Rules(Settings):
-    """What may be recommended to whom."""
-
-    repeat_after_days: int | None = Field(default=None, ge=0)
-    """An item the user has had is recommended again this many days later; 0: at once; null: never."""
-
-    min_score: float = Field(default=0.0, ge=0, le=1)
-    """No item with a lower probability: lists may be shorter than score.top_n."""
-    at_most: dict[Annotated[str, Field(pattern=r"^[\w. -]+$")], PositiveInt] = {}
-    """How many items of a list may share a value: of category, or of a key of attributes (brand, creator, ...)."""
-    diversity: float = Field(default=0.0, ge=0, le=1)
-    """What being unlike the items already in the list weighs, next to the score; 0: nothing. The list is still ordered
-    by score."""
-
-    explore_share: float = Field(default=0.0, ge=0, le=0.5)
-    """The chance of each place after the first to go to a new item among the candidates."""
-    explore_below: PositiveInt = 10
-    """An item with fewer events than this is new."""
-
-    def again_before(self, day: date) -> date | None:
-        """Return the day before which the last event on an item must lie to be recommended again on ``day``."""
-        return None if self.repeat_after_days is None else day - timedelta(days=self.repeat_after_days)
-
-
-class Score(Settings):
-    """The published lists."""
-
-    top_n: PositiveInt = 10
-    """Rows per user."""
-    scene: str = "default"
-    """Written to the column scene."""
-    partitions: PositiveInt = 16
-    """Tasks of the scoring stage; at least a few per core, so that progress shows."""
-    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """What BERT multiplies on a CPU; auto: bfloat16 where it is fast, else float32. int8
-    costs quality; for the joint scorer it means auto."""
-
-
-class Evaluate(Settings):
-    """How the pipeline is judged on the held-out events."""
-
-    k: list[PositiveInt] = Field(default=[5, 10, 20], min_length=1)
-    """List lengths of the metrics."""
-    max_users: PositiveInt = 20_000
-    """Users judged (a sample by hash)."""
-    bootstrap: PositiveInt = 1_000
-    """Resamples of users behind each confidence interval."""
-
-
-class Report(Settings):
-    """The HTML page."""
-
-    path: str = "report.html"
-    """Where it is written."""
-    sample_users: PositiveInt = 5
-    """Users shown with what they liked and what they are recommended."""
-
-
-class Config(Settings):
-    """All settings of all jobs."""
-
-    sources: Sources = Sources()
-    tables: Tables = Tables()
-    model: str = "model"
-    """Folder of the fine-tuned model: train writes it, score and evaluate read it."""
-    work: str = "work"
-    """Folder for what a run needs while it runs; on a cluster, on storage that all hosts share."""
-    prepare: Prepare = Prepare()
-    liking: Liking = Liking()
-    encoder: Encoder = Encoder()
-    texts: Texts = Texts()
-    holdout: Holdout = Holdout()
-    train: Train = Train()
-    candidates: Candidates = Candidates()
-    rules: Rules = Rules()
-    score: Score = Score()
-    evaluate: Evaluate = Evaluate()
-    report: Report = Report()
-    spark: dict[str, str] = {}
-    """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win."""
-
-    @property
-    def scorer(self) -> str:
-        """The scorer that is needed: none for a ranker that goes by events or words alone."""
-        return self.train.scorer if self.train.ranker == "hybrid" or needs_encoder(self.train.ranker) else "none"
-
-    @property
-    def sha(self) -> str:
-        """Fingerprint of all settings, 12 hexadecimal digits."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+TABLES = {
+    C.EVENTS,
+    C.ITEMS,
+    C.USERS,
+    C.IMPRESSIONS,
+    C.CANDIDATES,
+    C.ALLOWED,
+    C.DENIED,
+    C.ITEM_VECTORS,
+    C.RECOMMENDATIONS,
+    C.QUARANTINE,
+    C.RUNS,
+    C.METRICS,
+}
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -335,22 +60,6 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     if unknown:
         raise ConfigError(f"{where}: tables.names: no table is called {', '.join(unknown)}; there are {sorted(TABLES)}")
     return config
-
-
-TABLES = {
-    C.EVENTS,
-    C.ITEMS,
-    C.USERS,
-    C.IMPRESSIONS,
-    C.CANDIDATES,
-    C.ALLOWED,
-    C.DENIED,
-    C.ITEM_VECTORS,
-    C.RECOMMENDATIONS,
-    C.QUARANTINE,
-    C.RUNS,
-    C.METRICS,
-}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from llmrec import columns as C
 from llmrec import config as config_module
-from llmrec.config import Config, Train, documented_yaml, load_config
+from llmrec.config import documented_yaml, load_config
 from llmrec.domain.features import FEATURE_ALONE
 from llmrec.errors import ConfigError
+from llmrec.settings import Config, Train
 
 CONF = Path(__file__).parents[1] / "conf"
 

@@ -19,11 +19,12 @@ MAY_IMPORT = {
     "domain": DOMAIN,
     "nn": NN,
     "spark": SPARK,
-    "config": DOMAIN,
+    "settings": DOMAIN,
+    "config": {"settings", *DOMAIN},
     "report": {"report", *DOMAIN},
-    "pipelines": {"pipelines", "report", "config", *SPARK},
+    "pipelines": {"pipelines", "report", "settings", *SPARK},
     "progress": NN,
-    "cli": {"config", *SPARK},
+    "cli": {"config", "settings", *SPARK},
     "jobs": {"cli", "progress", "pipelines", "report", *SPARK},
 }
 """What the modules of each layer may import of llmrec. Settings reach a job by way of cli."""

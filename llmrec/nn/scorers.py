@@ -12,7 +12,7 @@ def make_scorer(name: str, backbone: Backbone, cached_layers: int, *, seed: int 
     """Put an untrained head on ``backbone``.
 
     Args:
-        name: as the configuration calls it; see config.Train.scorer.
+        name: as the configuration calls it; see settings.Train.scorer.
         backbone: the encoder.
         cached_layers: what the prefix scorer caches of candidates; others ignore it.
         seed: of the head's first weights; None leaves torch's generator as it is.

@@ -12,7 +12,7 @@ Pieces = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TextLimits:
-    """How much text the model reads, in word pieces; see config.Texts for the meaning of each."""
+    """How much text the model reads, in word pieces; see settings.Texts for the meaning of each."""
 
     history_items: int
     history_tokens: int

@@ -23,7 +23,7 @@ from llmrec.nn.tokens import Pieces, Tokens
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast to learn; see config.Train for the meaning of each."""
+    """How long and how fast to learn; see settings.Train for the meaning of each."""
 
     seed: int
     frozen_layers: int

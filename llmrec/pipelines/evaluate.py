@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from llmrec import columns as C
-from llmrec.config import Config
 from llmrec.domain.metrics import (
     bootstrap_interval,
     coverage,
@@ -24,6 +23,7 @@ from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.judging import BINS, LLMREC, SYSTEMS
+from llmrec.settings import Config
 
 BASELINES = (C.POPULARITY, C.COVISITATION, C.EASE)
 COMPARED = (*BASELINES, *(one.name for one in ABLATIONS))

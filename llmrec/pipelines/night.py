@@ -12,7 +12,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
-from llmrec.config import Config
 from llmrec.domain.exploration import Exploration
 from llmrec.domain.rules import ListRules
 from llmrec.errors import ArtifactError, InputTableError
@@ -23,6 +22,7 @@ from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
 from llmrec.nn.sources import SOURCES
+from llmrec.settings import Config
 from llmrec.spark.counts import (
     count_takers,
     covisitation,

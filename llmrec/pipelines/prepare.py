@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
-from llmrec.config import Prepare
 from llmrec.errors import InputTableError
+from llmrec.settings import Prepare
 from llmrec.spark.checks import (
     DUPLICATE,
     SEPARATOR,

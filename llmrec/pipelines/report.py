@@ -11,9 +11,9 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
-from llmrec.config import Config
 from llmrec.errors import InputTableError
 from llmrec.report.facts import Decile, Evaluation, Facts, Metric, Published, SampleUser, StageTime, Suggestion
+from llmrec.settings import Config
 from llmrec.spark.items import available_on
 from llmrec.spark.splits import before, likes
 

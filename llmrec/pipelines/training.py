@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 
 from llmrec import __version__
 from llmrec import columns as C
-from llmrec.config import Config
 from llmrec.domain.features import COLUMN, FEATURE_ALONE
 from llmrec.domain.metrics import user_metrics
 from llmrec.domain.ranking import best_first
@@ -37,6 +36,7 @@ from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
 from llmrec.nn.unread import Unread
 from llmrec.pipelines.night import Night
+from llmrec.settings import Config
 from llmrec.spark.splits import TEST, VALIDATION, split_by_last_events, split_by_time
 from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
 from llmrec.spark.workers import NightParts, pair_features

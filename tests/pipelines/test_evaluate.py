@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from llmrec import columns as C
-from llmrec.config import Config
 from llmrec.nn.judging import BINS, LLMREC, SYSTEMS
 from llmrec.pipelines.evaluate import measure
+from llmrec.settings import Config
 from tests import tiny
 
 

@@ -1,8 +1,8 @@
 import pytest
 from pyspark.sql import SparkSession
 
-from llmrec.config import Candidates, Config
 from llmrec.pipelines.night import solve_ease
+from llmrec.settings import Candidates, Config
 
 
 def config(**sizes: int) -> Config:

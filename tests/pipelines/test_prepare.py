@@ -4,7 +4,6 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
-from llmrec.config import Prepare
 from llmrec.errors import InputTableError
 from llmrec.pipelines.prepare import (
     Prepared,
@@ -13,6 +12,7 @@ from llmrec.pipelines.prepare import (
     require_complete,
     require_good_rows,
 )
+from llmrec.settings import Prepare
 from llmrec.spark.schemas import SCHEMAS
 
 NOW = datetime(2024, 1, 1, tzinfo=timezone.utc)

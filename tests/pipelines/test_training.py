@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from llmrec.config import Config, Texts, Train
 from llmrec.domain.users import User
 from llmrec.errors import ConfigError
 from llmrec.nn.fusion import Fusion
 from llmrec.pipelines import training
 from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, worth_its_parts
+from llmrec.settings import Config, Texts, Train
 from tests import tiny
 
 
