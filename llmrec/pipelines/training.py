@@ -172,18 +172,19 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     others = judges.join(_stopping_panel(judges, config).select(C.USER), on=C.USER, how="left_anti")
     rows = in_tasks(sample_users(others, config.train.max_fusion_users, "learn"), config.score.partitions)
     # Partitions arrive in any order; the trees must not depend on it.
-    table = pair_features(rows, parts).toArrow().sort_by([(C.USER, "ascending"), ("shown_as_new", "ascending")])
-    liked = _numbers(table["liked"], np.bool_)
+    table = pair_features(rows, parts).toArrow()
+    order = pc.sort_indices(table, [(C.USER, "ascending"), ("shown_as_new", "ascending")]).to_numpy()
+    liked = _numbers(table["liked"], order, np.bool_)
     if not liked.any() or liked.all():
         raise InputTableError(
             f"events: of {len(liked)} candidates of the validation users {int(liked.sum())} were liked; "
             "expected some that were and some that were not"
         )
-    features = _numbers(table["features"], np.float32).reshape(len(liked), -1)
-    sources = _numbers(table[C.SOURCES], np.bool_).reshape(len(liked), -1)
-    pairs = pc.binary_length(table["liked"]).to_numpy().astype(np.int64)
+    features = _numbers(table["features"], order, np.float32).reshape(len(liked), -1)
+    sources = _numbers(table[C.SOURCES], order, np.bool_).reshape(len(liked), -1)
+    pairs = pc.binary_length(table["liked"]).to_numpy()[order].astype(np.int64)
     of_pair = np.repeat(np.arange(len(pairs)), pairs)
-    owners = table[C.USER].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    owners = table[C.USER].take(order).combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
 
     facts = {"pairs": len(liked), "liked_share": float(liked.mean())}
     if config.train.ranker != "hybrid":
@@ -204,9 +205,10 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
     return Rankers(worth_its_parts(whole, ablations), ablations, facts | gains)
 
 
-def _numbers(column: pa.ChunkedArray, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """Return the numbers of a column of bytes, end to end."""
-    return np.frombuffer(b"".join(column.to_pylist()), kind)
+def _numbers(column: pa.ChunkedArray, order: npt.NDArray[np.generic], kind: type[np.generic]) -> npt.NDArray[Any]:
+    """Return the numbers of a column of bytes, its rows in ``order``, end to end; Arrow could order but 2 GiB of it."""
+    rows = column.to_pylist()
+    return np.frombuffer(b"".join(rows[place] for place in order), kind)
 
 
 def worth_its_parts(whole: Fusion, ablations: Mapping[str, Fusion]) -> Fusion:
