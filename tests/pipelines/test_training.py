@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from llmrec import columns as C
+from llmrec.domain.features import NAMES
 from llmrec.domain.users import User
 from llmrec.errors import ConfigError
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.sources import SOURCES
 from llmrec.pipelines import training
 from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, worth_its_parts
 from llmrec.settings import Config, Texts, Train
@@ -83,3 +86,28 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
         train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10
     assert teach == names - decide
+
+
+def test_the_ranker_does_not_depend_on_the_order_in_which_rows_arrive(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0)
+    rows = [
+        (f"u{place}", False, noise.normal(size=(6, len(NAMES))).astype(np.float32), np.ones((6, len(SOURCES)), bool),
+         np.arange(6) == 0)
+        for place in range(60)
+    ]  # fmt: skip
+    as_bytes = [(user, as_new, *(part.tobytes() for part in parts)) for user, as_new, *parts in rows]
+    columns = f"{C.USER} string, shown_as_new boolean, features binary, {C.SOURCES} binary, liked binary"
+    users = spark.createDataFrame([(row[0],) for row in rows], f"{C.USER} string")
+    found = []
+    for arrived in (as_bytes, as_bytes[::-1]):
+        table = spark.createDataFrame(arrived, columns)
+        monkeypatch.setattr(training, "pair_features", lambda users, parts, table=table: table)
+        found.append(train_ranker(users, None, Config()))  # type: ignore[arg-type]
+    features = np.concatenate([row[2] for row in rows])
+    one, other = (rankers.ranker.probabilities(features) for rankers in found)
+    assert np.array_equal(one, other)
+    assert found[0].fitted == found[1].fitted
+    assert found[0].fitted["pairs"] == 360
+    assert found[0].fitted["liked_share"] == pytest.approx(1 / 6)
