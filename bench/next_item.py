@@ -10,10 +10,10 @@ training period; the test rows are ranked with what is counted in both periods, 
 may be recommended, those of the history too. Of each row the target's place counts; an item is new if it has no event.
 
 "without" a part is a ranker of its own that never saw the part's features, nor the candidates that only this part
-brought. llmrec is the ranker without BERT, or without the pair scorer, unless another clearly beats it on valid users
-whom the trees had not seen: train decides so in the job. An event after a user's first row of a period is of that
-period, whatever the file says (bench/next_rows.py). "frozen" is all but the pair scorer, with the encoder as it was
-before fine-tuning; its minutes are not among those of the job.
+brought. llmrec is the better of the rankers without BERT and without the pair scorer, unless the whole one clearly
+beats it, on valid users whom the trees had not seen: train decides so in the job. An event after a user's first row of
+a period is of that period, whatever the file says (bench/next_rows.py). "frozen" is all but the pair scorer, with the
+encoder as it was before fine-tuning; its minutes are not among those of the job.
 """
 
 import os

@@ -36,12 +36,14 @@ def test_for_the_joint_scorer_both_sides_must_fit_together() -> None:
     ("gains", "kept"),
     [({"whole": 0.3, "without-pair-scorer": 0.2, "without-bert": 0.1}, "whole"),
      ({"whole": 0.3, "without-pair-scorer": 0.3, "without-bert": 0.1}, "without-pair-scorer"),
-     ({"whole": 0.301, "without-pair-scorer": 0.301, "without-bert": 0.3}, "without-bert"),
-     ({"whole": 0.301, "without-pair-scorer": 0.2, "without-bert": 0.3}, "without-bert"),
+     ({"whole": 0.301, "without-pair-scorer": 0.1, "without-bert": 0.3}, "without-bert"),
+     ({"whole": 0.1, "without-pair-scorer": 0.3, "without-bert": 0.29}, "without-pair-scorer"),
      ({"whole": 0.3, "without-pair-scorer": 0.3, "without-bert": 0.4}, "without-bert"),
+     ({"whole": 0.3, "without-bert": 0.1}, "whole"),
+     ({"whole": 0.3, "without-pair-scorer": 0.2, "without-bert": 0.301}, "without-bert"),
      ({"whole": 0.1, "without-collaborative": 0.4}, "whole")],
 )  # fmt: skip
-def test_parts_of_bert_are_kept_only_if_unseen_users_are_clearly_ranked_better_with_them(
+def test_of_rankers_without_the_pair_scorer_the_better_is_kept_unless_the_whole_is_clearly_better(
     gains: dict[str, float], kept: str
 ) -> None:
     noise = np.random.default_rng(0)
