@@ -158,7 +158,7 @@ class Benchmark:
         set_up_torch(os.cpu_count() or 1)
         scorer.to(pick_device())
         with training_bar() as report:
-            train_scorer(scorer, tokens, catalogue, self.learners, judges, self.config, report)
+            train_scorer(scorer, tokens, catalogue, self.learners, judges, self.config, report, self.work)
         self.versions["model"] = save_encoder(self.work / "model", scorer.cpu(), tokens)
 
     def rank(self, model: str, valid: DataFrame, test: DataFrame, until: date, config: Config) -> list[Metric]:

@@ -20,6 +20,7 @@ import json
 import math
 import multiprocessing
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,16 +41,18 @@ from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap
 from llmrec.domain.users import User
 from llmrec.nn.catalogue import RELATIONS, Catalogue, write_catalogue
 from llmrec.nn.encoding import encode_texts
+from llmrec.nn.examples import cut_examples, write_examples
 from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision, best_float
 from llmrec.nn.pairs import score_pairs
+from llmrec.nn.plan import TrainingPlan
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import TextLimits, Tokens
-from llmrec.nn.training import TrainingPlan, fine_tune
+from llmrec.nn.training import fine_tune
 
 SEEDS = (1, 2, 3)
 TUNED = PREFIX, JOINT = "prefix-2", "joint"
@@ -147,12 +150,20 @@ def _train(data: Path, work: Path, trial: Trial) -> Scorer:
     if not weights.is_file():
         bench = open_benchmark(data, work)
         plan = TrainingPlan(
-            seed=trial.seed, frozen_layers=0, max_examples=EXAMPLES, positives=1, negatives=4, batch_examples=16,
-            learning_rate=trial.rate, max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
+            seed=trial.seed, frozen_layers=0, negatives=4, batch_examples=16, learning_rate=trial.rate,
+            max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
         )  # fmt: skip
         keep_last: Callable[[], float] = itertools.count().__next__  # every system takes all steps
+        cuts = cut_examples(bench.learners, positives=1, history=LIMITS.history_items)
+        chosen = np.random.default_rng(trial.seed).permutation(len(cuts))[:EXAMPLES]
         begun = time.process_time()
-        fine_tune(scorer, bench.tokens, bench.catalogue, bench.learners, plan, keep_last, lambda _: None)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_examples(folder / "examples", [cuts[place] for place in chosen])
+            fine_tune(
+                scorer, bench.tokens, bench.catalogue, folder / "examples", plan, keep_last, lambda _: None,
+                folder / "checkpoints",
+            )  # fmt: skip
         torch.save(scorer.state_dict(), weights)
         _say(trial, f"trained for {time.process_time() - begun:.0f} s of CPU")
     scorer.load_state_dict(torch.load(weights, weights_only=True))

@@ -17,8 +17,8 @@ from llmrec.cli import Run, run_job
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.artifact import resolve_model
 from llmrec.pipelines.evaluate import COMPARED, Metric, measure, require_unseen_holdout
+from llmrec.pipelines.holdout import counted_until, split
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
-from llmrec.pipelines.training import counted_until, split
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.shipping import ship_folder

@@ -23,12 +23,11 @@ from llmrec.nn.device import pick_device, return_memory, set_up_torch
 from llmrec.nn.pretrained import load_tokens
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import TextLimits
+from llmrec.pipelines.holdout import counted_until, split
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, user_rows
 from llmrec.pipelines.training import (
-    counted_until,
     open_scorer,
     origin,
-    split,
     train_ranker,
     train_scorer,
     train_sequential,
@@ -72,7 +71,7 @@ def main(run: Run) -> None:
             set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:
-                outcome = train_scorer(scorer, tokens, before, rows, judges, config, report)
+                outcome = train_scorer(scorer, tokens, before, rows, judges, config, report, work)
             return_memory()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:

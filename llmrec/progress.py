@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from llmrec.nn.training import Progress as TrainingProgress
+from llmrec.nn.plan import Progress as TrainingProgress
 
 _SECONDS_BETWEEN_LINES = 15.0
 

@@ -78,8 +78,11 @@ def test_only_upper_layers_import_spark_and_only_nn_and_jobs_import_torch(layer:
     assert layer in ("nn", "jobs") or not used & MODEL_LIBRARIES
 
 
-def test_nn_and_domain_load_without_spark_and_but_for_pretrained_without_transformers() -> None:
-    loaded = loaded_after(*names_of("domain"), *names_of("nn", "llmrec.nn.pretrained"))
+NEEDS_TRANSFORMERS = ("llmrec.nn.pretrained", "llmrec.nn.training")
+
+
+def test_nn_and_domain_load_without_spark_and_but_for_training_without_transformers() -> None:
+    loaded = loaded_after(*names_of("domain"), *names_of("nn", *NEEDS_TRANSFORMERS))
     assert "torch" in loaded
     assert not loaded & {"pyspark", "delta", "transformers"}  # transformers takes a worker some ten seconds to import
-    assert "llmrec.nn.pretrained" in names_of("nn")  # loads transformers; its own imports are checked above
+    assert set(NEEDS_TRANSFORMERS) < set(names_of("nn"))  # their own imports are checked above

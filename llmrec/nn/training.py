@@ -1,228 +1,201 @@
 """Fine-tuning of the encoder: the pair scorer and the dense vectors learn together from one pass over each user."""
 
-import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import get_last_checkpoint
 
-from llmrec.domain.users import Items, User
+from llmrec.nn.batches import Collator
 from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.device import autocast
-from llmrec.nn.examples import Example, NegativeSampler, cut_examples
-from llmrec.nn.losses import in_batch, listwise
-from llmrec.nn.ragged import Ragged, take
-from llmrec.nn.scorer import ItemStates, Scorer
+from llmrec.nn.examples import Shards
+from llmrec.nn.objectives import Objectives
+from llmrec.nn.plan import Outcome, Progress, TrainingPlan
+from llmrec.nn.scorer import Scorer
 from llmrec.nn.state_cache import StateCache
-from llmrec.nn.tokens import Pieces, Tokens
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How long and how fast to learn; see settings.Train for the meaning of each."""
-
-    seed: int
-    frozen_layers: int
-    max_examples: int
-    positives: int
-    negatives: int
-    batch_examples: int
-    learning_rate: float
-    max_epochs: int
-    max_minutes: float
-    validations: int
-    patience: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands."""
-
-    step: int
-    steps: int
-    loss: float
-    """Mean since the last report."""
-    ndcg: float | None
-    """At a validation, the figure that decides early stopping."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What training came to."""
-
-    steps: int
-    ndcg: float
-    """Best validation NDCG@10, whose weights are kept."""
-    ndcg_before: float
-    """The same before the first step."""
-    losses: list[float]
-    """Mean training loss between validations."""
-
+from llmrec.nn.tokens import Tokens
 
 _WARM_UP, _LEAST = 0.1, 0.01
 _SLACK = 0.01
+_NDCG, _SPENT = "eval_ndcg", "seconds"
 Judge = Callable[[], float]
 """Returns the validation figure of the scorer as it is now; higher is better."""
+Report = Callable[[Progress], None]
 
 
 def fine_tune(
     scorer: Scorer,
     tokens: Tokens,
     catalogue: Catalogue,
-    users: Sequence[User],
+    examples: Path,
     plan: TrainingPlan,
     judge: Judge,
-    report: Callable[[Progress], None],
+    report: Report,
+    checkpoints: Path,
 ) -> Outcome:
     """Train ``scorer`` in place and leave it with the weights of its best validation.
 
-    Raises ValueError if no user has two liked items, and FloatingPointError if the loss is not finite.
+    A training that was killed goes on from its last validation, and comes to what it would have come to.
+
+    Args:
+        scorer: the pretrained encoder with an untrained head, on its device.
+        tokens: its tokenizer.
+        catalogue: counts of the training events.
+        examples: folder with shards of them (nn.examples).
+        plan: how long and how fast.
+        judge: decides early stopping, and which weights are kept.
+        report: told of every step.
+        checkpoints: folder where training keeps what it needs to go on; of this plan and these examples alone.
+
+    Raises ValueError if there is no example, and FloatingPointError if the loss is not finite.
     """
-    torch.manual_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
-    epoch = len(cut_examples(users, plan.positives, plan.max_examples, np.random.default_rng(plan.seed)))
-    if not epoch:
-        raise ValueError(f"no training example among {len(users)} users: none has two liked items before the cut-off")
-    per_epoch = math.ceil(epoch / plan.batch_examples)
-    steps, every = per_epoch * plan.max_epochs, max(1, per_epoch // plan.validations)
+    shards = Shards(examples, catalogue, negatives=plan.negatives, seed=plan.seed)
+    if not len(shards):
+        raise ValueError(f"{examples}: holds no training example, expected some")
     scorer.backbone.freeze_lower(plan.frozen_layers)
-    learner = _Learner(scorer, tokens, catalogue, NegativeSampler(catalogue, rng), plan)
-    best = _Best(scorer, judge)
-    report(Progress(0, steps, math.nan, best.figure))
-
-    started, before, losses, pending = time.monotonic(), best.figure, [], []
-    for step, batch in enumerate(_batches(users, plan, rng), start=1):
-        spent = (time.monotonic() - started) / (60 * plan.max_minutes)
-        pending.append(learner.learn(batch, _done((step - 1) / steps, spent)))
-        if not math.isfinite(pending[-1]):
-            raise FloatingPointError(f"training loss is {pending[-1]} at step {step}")
-        late = spent > 1
-        if step % every and step != steps and not late:
-            report(Progress(step, steps, float(np.mean(pending)), None))
-            continue
-        losses.append(float(np.mean(pending)))
-        pending.clear()
-        report(Progress(step, steps, losses[-1], best.look()))
-        if best.stale >= plan.patience or late:
-            break
-    best.restore()
-    return Outcome(step, best.figure, before, losses)
+    # Where all lower layers keep their weights, so do the states of items after them.
+    constant = plan.frozen_layers and plan.frozen_layers >= scorer.cached_layers
+    objectives = Objectives(scorer, StateCache(scorer, tokens, catalogue) if constant else None)
+    trainer = _Trainer(
+        model=objectives,
+        args=_arguments(plan, len(shards), scorer.device, checkpoints),
+        train_dataset=shards,
+        eval_dataset=[],  # the judge stands in for it
+        data_collator=Collator(tokens, catalogue),
+        optimizers=(_optimiser(scorer, plan.learning_rate), None),
+        callbacks=[EarlyStoppingCallback(plan.patience)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer.learn(scorer, judge, report, 60 * plan.max_minutes)
 
 
-def _batches(users: Sequence[User], plan: TrainingPlan, rng: np.random.Generator) -> Iterator[list[Example]]:
-    for _ in range(plan.max_epochs):
-        examples = cut_examples(users, plan.positives, plan.max_examples, rng)
-        for start in range(0, len(examples), plan.batch_examples):
-            yield examples[start : start + plan.batch_examples]
+class _Trainer(Trainer):
+    """The trainer of transformers, with a loss, figures and a clock of ours."""
 
-
-class _Best:
-    """Keeps the weights of the best validation so far."""
-
-    def __init__(self, scorer: Scorer, judge: Judge) -> None:
+    def learn(self, scorer: Scorer, judge: Judge, report: Report, seconds: float) -> Outcome:
+        """Train, and load the weights of the best validation, or those before the first step."""
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
         self._scorer, self._judge = scorer, judge
-        self.figure, self.stale = -math.inf, 0
-        self.look()
+        before = self._figure()
+        untouched = {name: weights.clone() for name, weights in scorer.state_dict().items()}
+        self._course = _Course(before, seconds, report)
+        self.add_callback(self._course)
+        self.train(resume_from_checkpoint=get_last_checkpoint(self.args.output_dir))
+        if self.state.best_model_checkpoint is None:
+            scorer.load_state_dict(untouched)
+        scorer.eval()
+        losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+        return Outcome(self.state.global_step, self.state.best_metric or before, before, losses)
 
-    def look(self) -> float:
-        """Validate, and keep the weights if they are better than ever before."""
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """Let the rate follow the steps, or the clock where that will end learning before the last of them."""
+        chosen: Any = optimizer or self.optimizer
+        self.lr_scheduler = LambdaLR(chosen, lambda step: _share_of_rate(self._course.done(step / num_training_steps)))
+        return self.lr_scheduler
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> Tensor:
+        """Return the loss of a batch; raises FloatingPointError if it is not finite."""
+        loss: Tensor = model(inputs)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"training loss is {loss.item()} at step {self.state.global_step + 1}")
+        return loss
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Ask the judge instead of going over a dataset."""
+        metrics = {_NDCG: self._figure()}
+        self.log(metrics | {_SPENT: self._course.spent})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _figure(self) -> float:
         self._scorer.eval()
-        figure = self._judge()
-        if figure > self.figure:
-            self.figure, self.stale = figure, 0
-            self._weights = copy.deepcopy(self._scorer.state_dict())
-        else:
-            self.stale += 1
-        return figure
-
-    def restore(self) -> None:
-        """Put the best weights back."""
-        self._scorer.load_state_dict(self._weights)
-        self._scorer.eval()
+        return self._judge()
 
 
-class _Learner:
-    """Takes optimiser steps."""
+class _Course(TrainerCallback):
+    """Keeps the time, validations included, ends training when it is up, and reports every step."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        tokens: Tokens,
-        catalogue: Catalogue,
-        sampler: NegativeSampler,
-        plan: TrainingPlan,
+    def __init__(self, before: float, seconds: float, report: Report) -> None:
+        self._before, self._seconds, self._report = before, seconds, report
+        self._started = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since training began."""
+        return time.monotonic() - self._started
+
+    def done(self, of_steps: float) -> float:
+        """Return how much of the learning lies behind; see `_done`."""
+        return _done(of_steps, self.spent / self._seconds)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._scorer, self._tokens, self._catalogue = scorer, tokens, catalogue
-        self._sampler, self._negatives = sampler, plan.negatives
-        # Where all lower layers keep their weights, so do the states of items after them.
-        constant = plan.frozen_layers and plan.frozen_layers >= scorer.cached_layers
-        self._frozen = StateCache(scorer, tokens, catalogue) if constant else None
-        self._optimiser = _optimiser(scorer, plan.learning_rate)
-        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        """Go on from where a checkpoint stood, if there is one."""
+        self._started = time.monotonic() - max((entry.get(_SPENT, 0.0) for entry in state.log_history), default=0.0)
+        if state.best_metric is None:
+            state.best_metric = self._before
+        self._report(Progress(state.global_step, state.max_steps, ndcg=self._before))
 
-    def learn(self, examples: Sequence[Example], done: float) -> float:
-        """Take one step on ``examples``, the share ``done`` of all learning lying behind, and return their loss."""
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * _share_of_rate(done)
-        self._scorer.train()
-        loss = self._loss(examples)
-        self._optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._scorer.parameters(), 1.0)
-        self._optimiser.step()
-        return loss.item()
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Validate a last time, or report."""
+        if state.global_step == state.max_steps or self.spent > self._seconds:
+            control.should_log = control.should_evaluate = control.should_save = True
+            control.should_training_stop = True
+        if not control.should_evaluate:
+            self._report(Progress(state.global_step, state.max_steps))
+        return control
 
-    def _loss(self, examples: Sequence[Example]) -> Tensor:
-        """Add the listwise loss of the pair scorer and the in-batch loss of the vectors."""
-        device = self._scorer.device
-        lists = [np.concatenate([e.positives, self._sampler.draw(e, self._negatives)]) for e in examples]
-        distinct, place = np.unique(np.concatenate(lists), return_inverse=True)
-        item = torch.from_numpy(place).to(device)
-        sizes = torch.tensor([len(one) for one in lists], device=device)
-        user = torch.repeat_interleave(torch.arange(len(examples), device=device), sizes)
-        column = torch.arange(len(user), device=device) - (torch.cumsum(sizes, 0) - sizes)[user]
-        taken = torch.tensor([len(e.positives) for e in examples], device=device)
-        is_positive = torch.arange(int(sizes.max()), device=device)[None, :] < taken[:, None]
-        of_positive = is_positive[user, column]  # pairs of liked items: the only vectors that the second loss needs
-        liked, row = torch.unique(item[of_positive], return_inverse=True)
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Report what was found."""
+        loss = next(entry["loss"] for entry in reversed(state.log_history) if "loss" in entry)
+        self._report(Progress(state.global_step, state.max_steps, loss, kwargs["metrics"][_NDCG]))
 
-        with autocast(device):
-            items = self._item_states(distinct)
-            users = self._scorer.encode_users(Ragged.of(self._user_sequences(examples), device))
-            logits = self._scorer.pair_logits(users, items, user, item)
-            vectors = self._scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
 
-        table = torch.full(is_positive.shape, -torch.inf, device=device).index_put((user, column), logits)
-        owner = user[of_positive]
-        share, known = self._shares_and_known(examples)
-        return listwise(table, is_positive) + in_batch(
-            users.vectors[owner], vectors, share.log().to(device), known.to(device)[owner]
-        )
-
-    def _item_states(self, items: Items) -> ItemStates:
-        if self._frozen is not None:
-            return self._frozen.states(items)
-        sequences = [self._tokens.item_sequence(self._catalogue.pieces(item)) for item in items]
-        return self._scorer.encode_items(Ragged.of(sequences, self._scorer.device))
-
-    def _user_sequences(self, examples: Sequence[Example]) -> list[Pieces]:
-        profiles = self._tokens.pieces([e.user.text for e in examples], self._tokens.limits.max_user_tokens)
-        return [
-            self._tokens.user_sequence(profile, [self._catalogue.pieces(item) for item in e.history])
-            for e, profile in zip(examples, profiles, strict=True)
-        ]
-
-    def _shares_and_known(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Return each positive's share of all events (Q,), and which of them each user has taken (B, Q)."""
-        chosen = np.concatenate([e.positives for e in examples])
-        counts = np.asarray(self._catalogue.taken)
-        share = (counts[chosen] + 1) / (counts.sum() + len(counts))
-        known = np.stack([np.isin(chosen, e.user.seen) for e in examples])
-        return torch.from_numpy(share).float(), torch.from_numpy(known)
+def _arguments(plan: TrainingPlan, examples: int, device: torch.device, checkpoints: Path) -> TrainingArguments:
+    """Put the plan in the words of transformers."""
+    every = max(1, math.ceil(examples / plan.batch_examples) // plan.validations)
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        seed=plan.seed,
+        num_train_epochs=plan.max_epochs,
+        per_device_train_batch_size=plan.batch_examples,
+        max_grad_norm=1.0,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        logging_strategy="steps",
+        logging_steps=every,
+        logging_nan_inf_filter=False,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model=_NDCG,
+        greater_is_better=True,
+        remove_unused_columns=False,
+        accelerator_config={"dispatch_batches": False},
+        use_cpu=device.type == "cpu",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes, never threads of one
+    return arguments
 
 
 def _optimiser(scorer: Scorer, rate: float) -> torch.optim.Optimizer:

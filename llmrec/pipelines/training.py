@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,19 @@ from llmrec.nn.artifact import Ranker, library_versions
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.examples import NEAR
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
-from llmrec.nn.training import Outcome, Progress, TrainingPlan, fine_tune
+from llmrec.nn.training import fine_tune
 from llmrec.nn.unread import Unread
-from llmrec.pipelines.night import Night
 from llmrec.settings import Config
-from llmrec.spark.splits import TEST, VALIDATION, split_by_last_events, split_by_time
+from llmrec.spark.examples import write_examples
 from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
 from llmrec.spark.workers import NightParts, pair_features
 
@@ -85,24 +86,6 @@ def open_scorer(config: Config) -> Scorer | Unread:
     return make_scorer(config.scorer, backbone, config.train.cached_layers, seed=config.train.seed)
 
 
-def split(night: Night, config: Config) -> DataFrame:
-    """Add ``part`` to the night's events, as the configuration says."""
-    holdout = config.holdout
-    if holdout.by == "time":
-        return split_by_time(night.events, night.run_date, holdout.days)
-    return split_by_last_events(night.events, holdout.events)
-
-
-def counted_until(run_date: date, part: str, config: Config) -> date:
-    """Return the day before which the events counted for ``part`` lie: there the popularity window ends.
-
-    By last events each user has a moment of their own, so the window ends at the run date.
-    """
-    if config.holdout.by == "last_events":
-        return run_date
-    return run_date - timedelta(days=config.holdout.days * {VALIDATION: 2, TEST: 1}[part])
-
-
 def train_scorer(
     scorer: Scorer,
     tokens: Tokens,
@@ -111,6 +94,7 @@ def train_scorer(
     judges: DataFrame,
     config: Config,
     report: Callable[[Progress], None],
+    work: Path,
 ) -> Outcome:
     """Fine-tune ``scorer`` in place.
 
@@ -122,20 +106,26 @@ def train_scorer(
         judges: the same users with ``targets`` of the validation period; a slice of them decides early stopping.
         config: gives the plan.
         report: told of every step.
+        work: folder for examples and checkpoints.
 
     Raises InputTableError if there is nothing to learn from or nobody to judge by.
     """
     settings = config.train
-    enough = learners.filter(F.size("liked") > 1)
-    users = to_users(sample_users(enough, settings.max_examples, f"examples-{settings.seed}").toPandas())
+    history = max(config.texts.history_items, NEAR)
+    count = write_examples(
+        learners, work / "examples", positives=settings.positives, history=history,
+        at_most=settings.max_examples, seed=settings.seed,
+    )  # fmt: skip
     panel = _stopping_panel(judges, config).toPandas()
-    if not users or panel.empty:
+    if not count or panel.empty:
         raise InputTableError(
-            f"events: {len(users)} users with two liked items before the cut-off and {len(panel)} users with liked "
-            f"items in the validation period (holdout: {config.holdout.model_dump()}); expected some of both"
+            f"events: {count} examples of users with two liked items before the cut-off and {len(panel)} users with "
+            f"liked items in the validation period (holdout: {config.holdout.model_dump()}); expected some of both"
         )
     judge = _judge(scorer, tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
-    return fine_tune(scorer, tokens, catalogue, users, _plan(config), judge, report)
+    return fine_tune(
+        scorer, tokens, catalogue, work / "examples", _plan(config), judge, report, work / "checkpoints-tuning"
+    )
 
 
 def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) -> Sequential | None:
@@ -274,8 +264,6 @@ def _plan(config: Config) -> TrainingPlan:
     return TrainingPlan(
         seed=settings.seed,
         frozen_layers=settings.frozen_layers,
-        max_examples=settings.max_examples,
-        positives=settings.positives,
         negatives=settings.negatives,
         batch_examples=settings.batch_examples,
         learning_rate=settings.learning_rate,

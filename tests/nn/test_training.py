@@ -1,6 +1,7 @@
 """Training on a planted pattern: who likes red things goes on to like red things."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from llmrec.domain.ranking import best_first
 from llmrec.domain.users import User
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
-from llmrec.nn.examples import Example, NegativeSampler, cut_examples
+from llmrec.nn.examples import Example, NegativeSampler, Shards, cut_examples, write_examples
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.losses import in_batch, listwise
+from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
-from llmrec.nn.training import Outcome, Progress, TrainingPlan, _done, _share_of_rate, fine_tune
+from llmrec.nn.training import Judge, _done, _share_of_rate, fine_tune
 from tests import tiny
 
 COLOURS = ("red", "blue", "green")
@@ -32,7 +34,7 @@ ALL_UNSEEN = tiny.sizes(popularity=27)
 
 def plan(**changes: float) -> TrainingPlan:
     usual = {
-        "seed": 1, "frozen_layers": 0, "max_examples": 1000, "positives": 2, "negatives": 8, "batch_examples": 16,
+        "seed": 1, "frozen_layers": 0, "negatives": 8, "batch_examples": 16,
         "learning_rate": 1e-2, "max_epochs": 4, "max_minutes": 9, "validations": 1, "patience": 9,
     }  # fmt: skip
     return TrainingPlan(**usual | changes)
@@ -71,13 +73,29 @@ def quality(scorer: Scorer, shop: Catalogue, column: str = "pair_logit") -> floa
     return float(np.mean(figures))
 
 
-def learn(shop: Catalogue, users: list[User], training: TrainingPlan) -> tuple[PrefixScorer, Outcome, list[Progress]]:
+def tune(
+    scorer: Scorer,
+    shop: Catalogue,
+    users: list[User],
+    training: TrainingPlan,
+    folder: Path,
+    judge: Judge,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    write_examples(folder / "examples", cut_examples(users, positives=2, history=5))
+    return fine_tune(scorer, tiny.tokens(), shop, folder / "examples", training, judge, report, folder / "checkpoints")
+
+
+def learn(
+    shop: Catalogue, users: list[User], training: TrainingPlan, folder: Path
+) -> tuple[PrefixScorer, Outcome, list[Progress]]:
     scorer, told = tiny.scorer(layers=2), []
-    judge = lambda: quality(scorer, shop)  # noqa: E731
-    return scorer, fine_tune(scorer, tiny.tokens(), shop, users, training, judge, told.append), told
+    return scorer, tune(scorer, shop, users, training, folder, lambda: quality(scorer, shop), told.append), told
 
 
-def judged_by(shop: Catalogue, figures: list[float], training: TrainingPlan) -> tuple[Outcome, list[dict], dict]:
+def judged_by(
+    shop: Catalogue, figures: list[float], training: TrainingPlan, folder: Path
+) -> tuple[Outcome, list[dict], dict]:
     """Train with a judge that only reads out ``figures``; return the weights it saw each time and those kept."""
     scorer, seen = tiny.scorer(layers=2), []
 
@@ -85,7 +103,7 @@ def judged_by(shop: Catalogue, figures: list[float], training: TrainingPlan) -> 
         seen.append({name: weights.clone() for name, weights in scorer.state_dict().items()})
         return figures[len(seen) - 1]
 
-    outcome = fine_tune(scorer, tiny.tokens(), shop, likers(24, seed=1), training, judge, lambda _: None)
+    outcome = tune(scorer, shop, likers(24, seed=1), training, folder, judge)
     return outcome, seen, scorer.state_dict()
 
 
@@ -94,8 +112,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def trained(shop: Catalogue) -> tuple[PrefixScorer, Outcome, list[Progress]]:
-    return learn(shop, likers(60, seed=1), plan())
+def trained(shop: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> tuple[PrefixScorer, Outcome, list[Progress]]:
+    return learn(shop, likers(60, seed=1), plan(), tmp_path_factory.mktemp("trained"))
 
 
 def test_a_planted_pattern_is_learned_by_pair_scores_and_by_vectors(
@@ -114,16 +132,14 @@ def test_a_planted_pattern_is_learned_by_pair_scores_and_by_vectors(
     assert not scorer.training
 
 
-def test_the_joint_scorer_learns_by_the_same_steps(shop: Catalogue) -> None:
+def test_the_joint_scorer_learns_by_the_same_steps(shop: Catalogue, tmp_path: Path) -> None:
     scorer, training = JointScorer(tiny.backbone(layers=2)), plan(max_epochs=2)
-    outcome = fine_tune(
-        scorer, tiny.tokens(), shop, likers(60, seed=1), training, lambda: quality(scorer, shop), lambda _: None
-    )
+    outcome = tune(scorer, shop, likers(60, seed=1), training, tmp_path, lambda: quality(scorer, shop))
     assert outcome.ndcg > 0.8 > 0.6 > outcome.ndcg_before
 
 
-def test_with_shuffled_likes_nothing_is_learned(shop: Catalogue) -> None:
-    _, outcome, _ = learn(shop, shuffled(likers(60, seed=1)), plan(max_epochs=2))
+def test_with_shuffled_likes_nothing_is_learned(shop: Catalogue, tmp_path: Path) -> None:
+    _, outcome, _ = learn(shop, shuffled(likers(60, seed=1)), plan(max_epochs=2), tmp_path)
     assert outcome.ndcg < 0.7
 
 
@@ -139,53 +155,82 @@ def test_progress_is_told_for_every_step_and_figures_at_validations(
     assert len(figures) == 1 + len(outcome.losses)
 
 
-def test_the_same_seed_gives_the_same_losses_and_weights(shop: Catalogue) -> None:
-    runs = [learn(shop, likers(24, seed=1), plan(max_epochs=1, seed=seed)) for seed in (3, 3, 4)]
+def test_the_same_seed_gives_the_same_losses_and_weights(shop: Catalogue, tmp_path: Path) -> None:
+    runs = [
+        learn(shop, likers(24, seed=1), plan(max_epochs=1, seed=seed), tmp_path / f"{place}")
+        for place, seed in enumerate((3, 3, 4))
+    ]
     assert runs[0][1] == runs[1][1]
     assert same(runs[0][0].state_dict(), runs[1][0].state_dict())
     assert runs[0][1].losses != runs[2][1].losses
 
 
-def test_early_stopping_keeps_the_weights_of_the_best_validation(shop: Catalogue) -> None:
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("validation", [2, 3])
+def test_a_training_that_was_killed_goes_on_to_the_same_result(
+    shop: Catalogue, tmp_path: Path, validation: int
+) -> None:
+    training, users = plan(validations=2, max_epochs=2), likers(24, seed=1)
+    undisturbed, expected, _ = learn(shop, users, training, tmp_path / "undisturbed")
+    killed, looks = tiny.scorer(layers=2), []
+
+    def judge() -> float:
+        looks.append(quality(killed, shop))
+        if len(looks) == 1 + validation:
+            raise Killed
+        return looks[-1]
+
+    with pytest.raises(Killed):
+        tune(killed, shop, users, training, tmp_path / "killed", judge)
+    resumed, outcome, told = learn(shop, users, training, tmp_path / "killed")
+    assert outcome == expected
+    assert same(resumed.state_dict(), undisturbed.state_dict())
+    assert told[0].step == 2 * (validation - 1)  # the last one that was finished, one every two steps
+
+
+def test_early_stopping_keeps_the_weights_of_the_best_validation(shop: Catalogue, tmp_path: Path) -> None:
     figures = [0.1, 0.2, 0.5, 0.4, 0.3, 0.9]
-    outcome, seen, kept = judged_by(shop, figures, plan(validations=9, patience=2))
+    outcome, seen, kept = judged_by(shop, figures, plan(validations=9, patience=2), tmp_path)
     assert (outcome.steps, outcome.ndcg, outcome.ndcg_before) == (4, 0.5, 0.1)
     assert len(outcome.losses) == 4
     assert same(kept, seen[2])
     assert not same(kept, seen[3])
 
 
-def test_weights_that_never_got_better_are_left_as_they_were(shop: Catalogue) -> None:
-    outcome, seen, kept = judged_by(shop, [0.5, 0.5, 0.1], plan(validations=9, patience=2))
+def test_weights_that_never_got_better_are_left_as_they_were(shop: Catalogue, tmp_path: Path) -> None:
+    outcome, seen, kept = judged_by(shop, [0.5, 0.5, 0.1], plan(validations=9, patience=2), tmp_path)
     assert (outcome.steps, outcome.ndcg) == (2, 0.5)
     assert same(kept, seen[0])
 
 
-def test_training_stops_at_a_validation_when_its_time_is_up(shop: Catalogue) -> None:
-    outcome, seen, kept = judged_by(shop, [0.1, 0.2], plan(max_minutes=1e-9))
+def test_training_stops_at_a_validation_when_its_time_is_up(shop: Catalogue, tmp_path: Path) -> None:
+    outcome, seen, kept = judged_by(shop, [0.1, 0.2], plan(max_minutes=1e-9), tmp_path)
     assert (outcome.steps, outcome.ndcg) == (1, 0.2)
     assert same(kept, seen[1])
 
 
-def test_frozen_layers_keep_their_weights_and_the_others_move(shop: Catalogue) -> None:
-    _, seen, kept = judged_by(shop, [0.1, 0.2], plan(frozen_layers=1, max_minutes=1e-9))
+def test_frozen_layers_keep_their_weights_and_the_others_move(shop: Catalogue, tmp_path: Path) -> None:
+    _, seen, kept = judged_by(shop, [0.1, 0.2], plan(frozen_layers=1, max_minutes=1e-9), tmp_path)
     moved = {name for name in kept if not torch.equal(kept[name], seen[0][name])}
     assert not [name for name in moved if "embeddings." in name or "blocks.0." in name]
     for part in ("head.weight", "blocks.1.query.weight", "blocks.1.output_norm.bias"):
         assert [name for name in moved if name.endswith(part)]
 
 
-def test_users_with_one_liked_item_teach_nothing(shop: Catalogue) -> None:
+def test_users_with_one_liked_item_teach_nothing(shop: Catalogue, tmp_path: Path) -> None:
     users = [tiny.user(items=[3]), tiny.user(items=[])]
-    with pytest.raises(ValueError, match=r"no training example among 2 users: none has two liked items"):
-        fine_tune(tiny.scorer(), tiny.tokens(), shop, users, plan(), lambda: 0.0, lambda _: None)
+    with pytest.raises(ValueError, match=r"examples: holds no training example"):
+        tune(tiny.scorer(), shop, users, plan(), tmp_path, lambda: 0.0)
 
 
-def test_a_loss_that_is_not_finite_stops_training(shop: Catalogue) -> None:
+def test_a_loss_that_is_not_finite_stops_training(shop: Catalogue, tmp_path: Path) -> None:
     scorer = tiny.scorer()
     torch.nn.init.constant_(scorer.head.bias, math.nan)
     with pytest.raises(FloatingPointError, match=r"training loss is nan at step 1"):
-        fine_tune(scorer, tiny.tokens(), shop, likers(6, seed=1), plan(), lambda: 0.0, lambda _: None)
+        tune(scorer, shop, likers(6, seed=1), plan(), tmp_path, lambda: 0.0)
 
 
 def test_listwise_is_each_positive_against_the_negatives_of_its_own_list() -> None:
@@ -230,23 +275,38 @@ def test_in_batch_is_a_softmax_over_unknown_items_with_the_logq_correction() -> 
 
 def test_examples_cut_a_users_likes_into_history_and_what_came_next() -> None:
     user = tiny.user(items=[4, 8, 1, 7, 3, 9])
-    found = cut_examples([user, tiny.user(items=[5])], 2, 99, np.random.default_rng(0))
-    cuts = sorted(((e.history.tolist(), e.positives.tolist()) for e in found), key=lambda cut: len(cut[0]))
-    assert cuts == [([4], [8, 1]), ([4, 8, 1], [7, 3]), ([4, 8, 1, 7, 3], [9])]
+    found = cut_examples([user, tiny.user(items=[5])], positives=2, history=4)
+    cuts = [(e.history.tolist(), e.positives.tolist()) for e in found]
+    assert cuts == [([4], [8, 1]), ([4, 8, 1], [7, 3]), ([8, 1, 7, 3], [9])]
 
 
-def test_no_more_examples_than_asked_for_and_the_same_for_the_same_seed() -> None:
-    users = likers(20, seed=1)
-    one, two = (cut_examples(users, 2, 7, np.random.default_rng(3)) for _ in range(2))
-    assert len(one) == 7
-    assert [e.positives.tolist() for e in one] == [e.positives.tolist() for e in two]
+def read(shop: Catalogue, folder: Path, epoch: int, seed: int = 1) -> list[tuple[list[int], ...]]:
+    shards = Shards(folder, shop, negatives=4, seed=seed)
+    shards.set_epoch(epoch)
+    return [(e.history.tolist(), e.positives.tolist(), e.seen.tolist(), e.negatives.tolist()) for e in shards]
+
+
+def test_each_epoch_reads_all_examples_in_an_order_of_its_own_with_negatives_drawn_anew(
+    shop: Catalogue, tmp_path: Path
+) -> None:
+    cut = cut_examples(likers(20, seed=1), positives=2, history=5)
+    write_examples(tmp_path / "shard=0", cut[:30])
+    write_examples(tmp_path / "shard=1", cut[30:])
+    first, second = (read(shop, tmp_path, epoch) for epoch in (0, 1))
+    expected = sorted((e.history.tolist(), e.positives.tolist(), e.seen.tolist()) for e in cut)
+    assert sorted(row[:3] for row in first) == sorted(row[:3] for row in second) == expected
+    assert [row[:3] for row in first] != [row[:3] for row in second]
+    assert sorted(first) != sorted(second)
+    assert read(shop, tmp_path, 1) == second
+    assert read(shop, tmp_path, 1, seed=2) != second
+    assert len(Shards(tmp_path, shop, negatives=4, seed=1)) == len(cut)
 
 
 @settings(max_examples=30, deadline=None)
 @given(seen=st.lists(st.integers(0, 26), min_size=2, max_size=27, unique=True), seed=st.integers(0, 99))
 def test_negatives_are_distinct_and_never_seen(shop: Catalogue, seen: list[int], seed: int) -> None:
     items = np.array(seen, np.int32)
-    example = Example(tiny.user(items=seen), items[:1], items[1:])
+    example = Example("", items[:1], items[1:], items)
     drawn = NegativeSampler(shop, np.random.default_rng(seed)).draw(example, 6).tolist()
     assert len(set(drawn)) == len(drawn) <= 6
     assert len(drawn) == 6 or len(seen) > 9
@@ -256,7 +316,7 @@ def test_negatives_are_distinct_and_never_seen(shop: Catalogue, seen: list[int],
 def test_half_of_the_negatives_are_covisited_with_the_history(shop: Catalogue) -> None:
     sampler = NegativeSampler(shop, np.random.default_rng(0))
     items = np.array([4, 8, 12, 16, 20], np.int32)
-    example = Example(tiny.user(items=items.tolist()), items, items[:1])
+    example = Example("", items, items[:1], items)
     near = {item + step for item in items.tolist() for step in (-1, 1)}
     assert set(sampler.draw(example, 8)[:4].tolist()) < near
 
@@ -265,7 +325,7 @@ def test_popular_items_are_drawn_more_often_as_negatives(tmp_path: Path) -> None
     taken = [1] * 10 + [100] * 10
     shop = tiny.catalogue(tmp_path / "catalogue", ["red tea"] * 20, taken=taken)
     sampler, items = NegativeSampler(shop, np.random.default_rng(0)), np.array([0, 10], np.int32)
-    example = Example(tiny.user(items=[0, 10]), items[:1], items[1:])
+    example = Example("", items[:1], items[1:], items)
     drawn = np.concatenate([sampler.draw(example, 4) for _ in range(300)])
     share = (drawn > 10).mean()
     assert 0.9 < share < 1
@@ -274,7 +334,7 @@ def test_popular_items_are_drawn_more_often_as_negatives(tmp_path: Path) -> None
 def test_where_one_item_takes_all_events_there_are_still_enough_negatives(tmp_path: Path) -> None:
     shop = tiny.catalogue(tmp_path / "catalogue", ["red tea"] * 20, taken=[10**6] + [0] * 19)
     items = np.array([0, 5], np.int32)
-    example = Example(tiny.user(items=[0, 5]), items[:1], items[1:])
+    example = Example("", items[:1], items[1:], items)
     assert len(NegativeSampler(shop, np.random.default_rng(0)).draw(example, 12)) == 12
 
 

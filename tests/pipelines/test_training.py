@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ class Enough(Exception):
 
 
 def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     decide: set[str] = set()
     teach: set[str] = set()
@@ -83,7 +84,7 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     )
     few = Config(train=Train(max_validation_users=10))
     with pytest.raises(Enough):
-        train_scorer(None, None, None, users, users, few, print)  # type: ignore[arg-type]
+        train_scorer(None, None, None, users, users, few, print, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Enough):
         train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10

@@ -1,0 +1,92 @@
+"""From training examples to the tensors of one step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.examples import Example
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.tokens import Pieces, Tokens
+
+# Shape letters: B examples, P pairs of a user and an item, S distinct items, Q of the pairs are positive.
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The lists of B examples, end to end."""
+
+    user_ids: Tensor
+    """Tokens of the users' texts, end to end."""
+    user_lengths: Tensor
+    """(B,)."""
+    item_ids: Tensor
+    """Tokens of the items' texts, end to end."""
+    item_lengths: Tensor
+    """(S,)."""
+    items: Tensor
+    """(S,) indexes of the catalogue."""
+    user: Tensor
+    """(P,) index into the users, ascending."""
+    item: Tensor
+    """(P,) index into the items."""
+    column: Tensor
+    """(P,) place in the user's list."""
+    positive: Tensor
+    """(P,) True for the items the user took."""
+    shares: Tensor
+    """(Q,) each positive's share of all events."""
+    known: Tensor
+    """(B, Q) which of the positives each user has taken."""
+
+    @property
+    def users(self) -> Ragged:
+        """The users' texts."""
+        return Ragged(self.user_ids, self.user_lengths)
+
+    @property
+    def texts(self) -> Ragged:
+        """The items' texts."""
+        return Ragged(self.item_ids, self.item_lengths)
+
+    def table(self, values: Tensor, filler: float | bool) -> Tensor:
+        """Lay ``values`` of pairs (P,) out by user and place, (B, longest list)."""
+        shape = (len(self.user_lengths), int(self.column.max()) + 1)
+        return values.new_full(shape, filler).index_put((self.user, self.column), values)
+
+
+class Collator:
+    """Makes batches, as dictionaries: transformers' Trainer sends those to the device."""
+
+    def __init__(self, tokens: Tokens, catalogue: Catalogue) -> None:
+        self._tokens, self._catalogue = tokens, catalogue
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+        """Return the fields of a `Batch`."""
+        lists = [np.concatenate([e.positives, e.negatives]) for e in examples]
+        items, item = np.unique(np.concatenate(lists), return_inverse=True)
+        sizes, taken = (np.array([len(one) for one in of]) for of in (lists, [e.positives for e in examples]))
+        user = np.repeat(np.arange(len(examples)), sizes)
+        column = np.arange(len(user)) - (np.cumsum(sizes) - sizes)[user]
+        users = Ragged.of(self._user_sequences(examples))
+        texts = Ragged.of([self._tokens.item_sequence(self._catalogue.pieces(one)) for one in items])
+        positives = np.concatenate([e.positives for e in examples])
+        counts = np.asarray(self._catalogue.taken)
+        batch = Batch(
+            user_ids=users.ids, user_lengths=users.lengths, item_ids=texts.ids, item_lengths=texts.lengths,
+            items=torch.from_numpy(items), user=torch.from_numpy(user), item=torch.from_numpy(item),
+            column=torch.from_numpy(column), positive=torch.from_numpy(column < taken[user]),
+            shares=torch.from_numpy((counts[positives] + 1) / (counts.sum() + len(counts))).float(),
+            known=torch.from_numpy(np.stack([np.isin(positives, e.seen) for e in examples])),
+        )  # fmt: skip
+        return {field.name: getattr(batch, field.name) for field in fields(batch)}
+
+    def _user_sequences(self, examples: Sequence[Example]) -> list[Pieces]:
+        profiles = self._tokens.pieces([e.text for e in examples], self._tokens.limits.max_user_tokens)
+        return [
+            self._tokens.user_sequence(profile, [self._catalogue.pieces(item) for item in e.history])
+            for e, profile in zip(examples, profiles, strict=True)
+        ]

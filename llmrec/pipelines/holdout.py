@@ -1,0 +1,27 @@
+"""What is held out of training, as the configuration says."""
+
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+
+from llmrec.pipelines.night import Night
+from llmrec.settings import Config
+from llmrec.spark.splits import TEST, VALIDATION, split_by_last_events, split_by_time
+
+
+def split(night: Night, config: Config) -> DataFrame:
+    """Add ``part`` to the night's events, as the configuration says."""
+    holdout = config.holdout
+    if holdout.by == "time":
+        return split_by_time(night.events, night.run_date, holdout.days)
+    return split_by_last_events(night.events, holdout.events)
+
+
+def counted_until(run_date: date, part: str, config: Config) -> date:
+    """Return the day before which the events counted for ``part`` lie: there the popularity window ends.
+
+    By last events each user has a moment of their own, so the window ends at the run date.
+    """
+    if config.holdout.by == "last_events":
+        return run_date
+    return run_date - timedelta(days=config.holdout.days * {VALIDATION: 2, TEST: 1}[part])
