@@ -125,9 +125,10 @@ class Train(Settings):
     ensemble: PositiveInt = 1
     """Sets of trees in the hybrid ranker, each with a seed of its own: their mean depends less on chance, and takes as
     many times longer."""
-    scorer: Literal["prefix", "joint", "none"] = "prefix"
-    """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; none reads
-    nothing: no encoder is tuned or asked, lists come from events and words."""
+    scorer: Literal["prefix", "joint", "dot", "bilinear", "attention", "none"] = "prefix"
+    """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; dot, bilinear
+    and attention read user and item apart and compare vectors; none reads nothing: no encoder is tuned or asked, lists
+    come from events and words."""
     cached_layers: int = Field(default=4, ge=0)
     """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
     frozen_layers: int = Field(default=2, ge=0)

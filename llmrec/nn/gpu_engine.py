@@ -10,7 +10,7 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.packed import PackedBlock
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Layout, Ragged, take
-from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, mean_vectors
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, mean_vectors, read_off
 from llmrec.nn.varlen import Spans, add_up, attend
 
 # Shape letters: B users, P pairs, S sequences, N tokens, H heads, E head width, D = H * E.
@@ -90,7 +90,7 @@ class GpuEngine:
         alone = Spans.of(torch.ones_like(layout.lengths))
         asking = Spans.of(torch.bincount(user, minlength=len(users.lengths)))
         found = attend(query, key, value, alone, own), attend(query, users.keys[-1], users.values[-1], asking, read)
-        return self._scorer.logits(block.finish(first, add_up(*found).flatten(1)))
+        return read_off(self._scorer.head, block.finish(first, add_up(*found).flatten(1)))[:, 0]
 
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: list[PackedBlock]) -> Tensor:
         spans = Spans.of(layout.lengths)

@@ -1,18 +1,19 @@
 """The ordinary cross-encoder: every pair is one text, read whole (Nogueira and Cho, 2019).
 
-``[CLS] user [SEP] candidate [SEP]``, token types telling the two apart; the logit is read at the first token. Nothing
-of a pair is shared with another, so it is many times slower than `PrefixScorer`: the reference for its quality.
+``[CLS] user [SEP] candidate [SEP]``, token types telling the two apart; two classes, taken or not, are read at the
+first token. Nothing of a pair is shared with another, so it is many times slower than `PrefixScorer`: the reference for
+its quality.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.ragged import Layout, Ragged, take
-from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, Scorer, mean_vectors
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, Scorer, fresh_head, mean_vectors, read_off
 
 # Shape letters: B users, P pairs, S sequences, N tokens, D width.
 
@@ -37,9 +38,10 @@ class JointScorer(Scorer):
     """Scores (user, candidate) pairs, each as one text, and gives user and item vectors."""
 
     name: ClassVar[str] = "joint"
+    head: nn.Linear
 
     def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone, cached_layers=0)
+        super().__init__(backbone, cached_layers=0, head=fresh_head(backbone.shape.width, 2))
 
     def encode_users(self, users: Ragged) -> UserWords:
         """Look up the words of B users; their vectors come of the users' texts alone."""
@@ -70,7 +72,8 @@ class JointScorer(Scorer):
             layout.starts[shown.sequence[said]] + after,
         ])  # fmt: skip
         states = self._own_blocks(states[torch.argsort(places)], layout, self.backbone.stack)
-        return self.logits(states[layout.starts])
+        ignored, taken = read_off(self.head, states[layout.starts]).unbind(-1)
+        return taken - ignored  # log-odds of the two classes
 
     def _own_vectors(self, words: Tensor, layout: Layout, side: int) -> Tensor:
         states = self.backbone.place(words, layout.position, side)

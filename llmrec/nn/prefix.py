@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec.nn.backbone import Backbone, Block
 from llmrec.nn.ragged import Layout, Ragged, take
-from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, Scorer, mean_vectors
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, Scorer, fresh_head, mean_vectors, read_off
 
 # Shape letters: B users, P pairs, S sequences, N tokens, T longest sequence, H heads, E head width, D = H * E.
 
@@ -52,6 +52,7 @@ class PrefixScorer(Scorer):
     """
 
     name: ClassVar[str] = "prefix"
+    head: nn.Linear
 
     def __init__(self, backbone: Backbone, *, cached_layers: int) -> None:
         if not 0 <= cached_layers < len(backbone.stack):
@@ -59,7 +60,7 @@ class PrefixScorer(Scorer):
                 f"train.cached_layers is {cached_layers}, expected 0 to {len(backbone.stack) - 1}: "
                 f"the encoder has {len(backbone.stack)} layers and one must see the user"
             )
-        super().__init__(backbone, cached_layers)
+        super().__init__(backbone, cached_layers, fresh_head(backbone.shape.width, 1))
 
     def encode_users(self, users: Ragged) -> UserStates:
         """Read B user texts once."""
@@ -102,7 +103,7 @@ class PrefixScorer(Scorer):
         attended = self._attend_user_and_own(
             upper[-1], heads, states, first, layout, first_by_user, users.keys[-1], users.values[-1], users.valid
         )
-        return self.logits(upper[-1].after_attention(heads, attended))
+        return read_off(self.head, upper[-1].after_attention(heads, attended))[:, 0]
 
     def _attend_user_and_own(
         self,

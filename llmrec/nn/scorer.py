@@ -74,19 +74,17 @@ class Scorer(nn.Module, ABC):
     name: ClassVar[str]
     """As the configuration calls it."""
 
-    def __init__(self, backbone: Backbone, cached_layers: int) -> None:
+    def __init__(self, backbone: Backbone, cached_layers: int, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.cached_layers = cached_layers
         """Lower blocks whose states of a candidate no user changes; above the embeddings of words, if 0."""
-        self.head = nn.Linear(backbone.shape.width, 1)
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        self.head = head
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.head.weight.device
+        return self.backbone.embeddings.norm.weight.device
 
     @property
     def width(self) -> int:
@@ -131,12 +129,21 @@ class Scorer(nn.Module, ABC):
     def _split(self, flat: Tensor) -> Tensor:
         return flat.view(len(flat), self.backbone.shape.heads, -1)  # (N, D) -> (N, H, E)
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Read the head off the states of P candidates, (P, D) -> (P,), in float32."""
-        with torch.autocast(states.device.type, enabled=False):
-            return functional.linear(states.float(), self.head.weight.float(), self.head.bias.float())[:, 0]
-
 
 def mean_vectors(states: Tensor, layout: Layout) -> Tensor:
     """Mean state of each sequence, (N, D) -> (S, D) of unit length, in float32."""
     return functional.normalize(layout.mean(states).float(), dim=-1)
+
+
+def fresh_head(width: int, outputs: int) -> nn.Linear:
+    """Return an untrained output layer."""
+    head = nn.Linear(width, outputs)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def read_off(head: nn.Linear, states: Tensor) -> Tensor:
+    """Apply an output layer in float32, (P, D) -> (P, outputs)."""
+    with torch.autocast(states.device.type, enabled=False):
+        return functional.linear(states.float(), head.weight.float(), head.bias.float())

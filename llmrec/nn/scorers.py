@@ -1,11 +1,22 @@
 """The scorers by name."""
 
+from collections.abc import Callable
+
 import torch
 
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.towers import AttentionScorer, BilinearScorer, DotScorer
+
+_ALONE: dict[str, Callable[[Backbone], Scorer]] = {
+    JointScorer.name: JointScorer,
+    DotScorer.name: DotScorer,
+    BilinearScorer.name: BilinearScorer,
+    AttentionScorer.name: AttentionScorer,
+}
+"""Those that need no more than an encoder."""
 
 
 def make_scorer(name: str, backbone: Backbone, cached_layers: int, *, seed: int | None = None) -> Scorer:
@@ -23,6 +34,6 @@ def make_scorer(name: str, backbone: Backbone, cached_layers: int, *, seed: int 
         torch.manual_seed(seed)
     if name == PrefixScorer.name:
         return PrefixScorer(backbone, cached_layers=cached_layers)
-    if name == JointScorer.name:
-        return JointScorer(backbone)
-    raise ValueError(f"scorer is {name!r}, expected {PrefixScorer.name!r} or {JointScorer.name!r}")
+    if name not in _ALONE:
+        raise ValueError(f"scorer is {name!r}, expected {PrefixScorer.name} or one of {', '.join(_ALONE)}")
+    return _ALONE[name](backbone)

@@ -46,8 +46,8 @@ class StateCache:
 
     def _encode(self, items: Items) -> None:
         sequences = [self._tokens.item_sequence(self._catalogue.pieces(item)) for item in items]
-        states = self._scorer.encode_items(Ragged.of(sequences, self._scorer.device)).states
-        lengths = np.array([len(own) for own in sequences])
+        read = self._scorer.encode_items(Ragged.of(sequences, self._scorer.device))
+        states, lengths = read.states, read.layout.lengths.cpu().numpy()
         self._starts[items], self._lengths[items] = self._used + np.cumsum(lengths) - lengths, lengths
         self._bytes_of_token = states.shape[1] * states.itemsize
         room = self._room(self._used + len(states), states)

@@ -60,7 +60,7 @@ def require_fitting(backbone: Backbone, config: Config) -> None:
     pair = config.texts.max_user_tokens + config.texts.max_item_tokens - 1
     problems = [
         *(f"train.{name} is {value}, expected at most {most}" for name, value, most in (
-            ("cached_layers", config.train.cached_layers, layers - 1),
+            *([("cached_layers", config.train.cached_layers, layers - 1)] if config.train.scorer == "prefix" else []),
             ("frozen_layers", config.train.frozen_layers, layers),
         ) if value > most),
         *(f"texts.{name} is {value}, expected at most {longest}" for name, value in (

@@ -20,9 +20,9 @@ from llmrec.nn.artifact import (
     resolve_model,
     save_encoder,
 )
-from llmrec.nn.joint import JointScorer
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.scorers import make_scorer
 from tests import tiny
 
 FACTS = {"trained_until": "2026-01-31", "metrics": {"ndcg": 0.1, "importance": {}}}
@@ -77,8 +77,9 @@ def test_a_model_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fusion.probabilities(features), tiny.fusion().probabilities(features))
 
 
-def test_a_joint_scorer_comes_back_as_one(tmp_path: Path) -> None:
-    scorer = JointScorer(tiny.backbone(seed=3)).eval()
+@pytest.mark.parametrize("name", ["joint", "dot", "bilinear", "attention"])
+def test_every_scorer_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+    scorer = make_scorer(name, tiny.backbone(seed=3), cached_layers=1).eval()
     save_model(tmp_path / "model", scorer)
     loaded, _ = load_encoder(tmp_path / "model")
     torch.testing.assert_close(logits(loaded), logits(scorer), rtol=0, atol=0)

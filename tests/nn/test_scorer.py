@@ -106,7 +106,7 @@ def test_caching_every_layer_is_refused() -> None:
         PrefixScorer(tiny.backbone(), cached_layers=3)
 
 
-@pytest.mark.parametrize("name", ["prefix", "joint"])
+@pytest.mark.parametrize("name", ["prefix", "joint", "dot", "bilinear", "attention"])
 def test_training_in_bfloat16_takes_nearly_the_same_steps(name: str) -> None:
     users, items = Ragged.of(texts([7, 3, 12], seed=1)), Ragged.of(texts([4, 1, 6], seed=2))
     user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])

@@ -18,12 +18,12 @@ from llmrec.domain.users import User
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.examples import Example, NegativeSampler, Shards, cut_examples, write_examples
-from llmrec.nn.joint import JointScorer
 from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.scorers import make_scorer
 from llmrec.nn.training import Judge, _done, _share_of_rate, fine_tune
 from tests import tiny
 
@@ -132,10 +132,11 @@ def test_a_planted_pattern_is_learned_by_pair_scores_and_by_vectors(
     assert not scorer.training
 
 
-def test_the_joint_scorer_learns_by_the_same_steps(shop: Catalogue, tmp_path: Path) -> None:
-    scorer, training = JointScorer(tiny.backbone(layers=2)), plan(max_epochs=2)
-    outcome = tune(scorer, shop, likers(60, seed=1), training, tmp_path, lambda: quality(scorer, shop))
-    assert outcome.ndcg > 0.8 > 0.6 > outcome.ndcg_before
+@pytest.mark.parametrize("name", ["joint", "dot", "bilinear", "attention"])
+def test_the_other_scorers_learn_by_the_same_steps(shop: Catalogue, tmp_path: Path, name: str) -> None:
+    scorer = make_scorer(name, tiny.backbone(layers=2), cached_layers=1, seed=0)
+    outcome = tune(scorer, shop, likers(60, seed=1), plan(max_epochs=2), tmp_path, lambda: quality(scorer, shop))
+    assert outcome.ndcg > 0.8 > 0.7 > outcome.ndcg_before
 
 
 def test_with_shuffled_likes_nothing_is_learned(shop: Catalogue, tmp_path: Path) -> None:

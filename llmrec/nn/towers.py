@@ -1,0 +1,153 @@
+"""Scorers that read user and item apart, and then only compare vectors: cheap, since an item is read once a night.
+
+A text's vector is the mean of the last states of a text that attends to itself, of unit length, as in dense retrieval.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmrec.nn.backbone import Backbone
+from llmrec.nn.ragged import Layout, Ragged, take
+from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, Scorer, mean_vectors, read_off
+
+# Shape letters: B users, P pairs, S items, M parts of the users' texts, L the most that one has, D width.
+
+_SHARPNESS = 20.0
+"""What cosines are multiplied with at first: the temperature .05 of the in-batch loss."""
+
+
+@dataclass(frozen=True)
+class UserVectors:
+    """B users read."""
+
+    vectors: Tensor
+    """(B, D) of unit length."""
+
+    def of_users(self, first: int, last: int) -> "UserVectors":
+        """Return users ``first`` to ``last`` (excluded) alone."""
+        return UserVectors(self.vectors[first:last])
+
+
+class TowerScorer(Scorer):
+    """Common to the scorers below: an item's state is its vector."""
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__(backbone, cached_layers=len(backbone.stack), head=head)
+
+    def encode_users(self, users: Ragged) -> "UserVectors | UserParts":
+        """Read B user texts."""
+        return UserVectors(self._read(users, USER_SIDE))
+
+    def encode_items(self, items: Ragged) -> ItemStates:
+        """Read S item texts; a state is one row, the item's vector."""
+        return ItemStates(self._read(items, ITEM_SIDE), Layout(torch.ones_like(items.lengths)))
+
+    def item_vectors(self, items: ItemStates) -> Tensor:
+        """See `PairScorer`."""
+        return items.states.float()
+
+    def _read(self, texts: Ragged, side: int) -> Tensor:
+        states = self.backbone.embed(texts.ids, texts.layout.position, side)
+        return mean_vectors(self._own_blocks(states, texts.layout, self.backbone.stack), texts.layout)
+
+
+class DotScorer(TowerScorer):
+    """The cosine of the two vectors, scaled and shifted."""
+
+    name: ClassVar[str] = "dot"
+    head: nn.Linear
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone, nn.Linear(1, 1))
+        nn.init.constant_(self.head.weight, _SHARPNESS)
+        nn.init.zeros_(self.head.bias)
+
+    def pair_logits(self, users: UserVectors, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `PairScorer`."""
+        cosines = (users.vectors[user] * items.states[item]).sum(-1, keepdim=True)
+        return read_off(self.head, cosines)[:, 0]
+
+
+class BilinearScorer(TowerScorer):
+    """A matrix between the two vectors, and a vector that says what items are liked whoever asks."""
+
+    name: ClassVar[str] = "bilinear"
+    head: nn.Linear
+
+    def __init__(self, backbone: Backbone) -> None:
+        width = backbone.shape.width
+        super().__init__(backbone, nn.Linear(width, width))
+        with torch.no_grad():
+            self.head.weight.copy_(_SHARPNESS * torch.eye(width))
+            self.head.bias.zero_()
+
+    def pair_logits(self, users: UserVectors, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `PairScorer`."""
+        return (read_off(self.head, users.vectors)[user] * items.states[item]).sum(-1)
+
+
+@dataclass(frozen=True)
+class UserParts:
+    """B users read part by part."""
+
+    parts: Tensor
+    """(M, D) of unit length: the profile, if any, and each item of the history, each read for itself."""
+    layout: Layout
+    """How many parts each user has; at least one."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """(B, D) of unit length."""
+        return functional.normalize(self.layout.mean(self.parts), dim=-1)
+
+    def of_users(self, first: int, last: int) -> "UserParts":
+        """Return users ``first`` to ``last`` (excluded) alone."""
+        return UserParts(*take(self.parts, self.layout, torch.arange(first, last, device=self.parts.device)))
+
+
+class _Attention(nn.Module):
+    """What a candidate asks the history for, and what the answer says of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ask = nn.Linear(width, width, bias=False)
+        self.weigh = nn.Linear(width, 1)
+        with torch.no_grad():
+            self.ask.weight.copy_(_SHARPNESS * torch.eye(width))
+            self.weigh.weight.fill_(_SHARPNESS)
+            self.weigh.bias.zero_()
+
+    def forward(self, items: Tensor, parts: Tensor, valid: Tensor) -> Tensor:
+        """Return a logit per pair, (P,): items (P, D) ask the users' parts (P, L, D), as far as valid (P, L)."""
+        asked = (self.ask(items)[:, None] * parts).sum(-1).masked_fill(~valid, -torch.inf)
+        found = (asked.softmax(-1)[..., None] * parts).sum(1)
+        weighed: Tensor = self.weigh(found * items)
+        return weighed[:, 0]
+
+
+class AttentionScorer(TowerScorer):
+    """Weighs the items of the history by what they have to do with the candidate (DIN, Zhou et al., 2018)."""
+
+    name: ClassVar[str] = "attention"
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone, _Attention(backbone.shape.width))
+
+    def encode_users(self, users: Ragged) -> UserParts:
+        """Read each part of B user texts for itself."""
+        ids, layout = users.ids, users.layout
+        # Each part ends with the token that the whole text ends with; a text without parts is one token.
+        ends = ids == ids[layout.starts + layout.lengths - 1][layout.sequence]
+        parts = Ragged(ids, torch.bincount(torch.cumsum(ends, 0) - ends.long()))
+        return UserParts(self._read(parts, USER_SIDE), Layout(torch.bincount(layout.sequence[ends])))
+
+    def pair_logits(self, users: UserParts, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `PairScorer`."""
+        parts, valid = users.layout.pad(users.parts), users.layout.valid
+        with torch.autocast(self.device.type, enabled=False):
+            logits: Tensor = self.head.float()(items.states[item].float(), parts[user].float(), valid[user])
+        return logits
