@@ -14,7 +14,7 @@ SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
 BENCH_ENV := .venv-bench
 PEERS_ENV := .venv-peers
 
-.PHONY: help install demo bench-env peers-env test test-fast format lint types check lock clean
+.PHONY: help install demo bench-env peers-env test test-slow test-fast format lint types check lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -73,11 +73,14 @@ $(PEERS_ENV)/ready: $(READY) requirements/peers.lock
 	@VIRTUAL_ENV=$(PEERS_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/peers.lock
 	@touch $@
 
-test: $(READY)  ## run all tests
-	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(READY)  ## run the tests
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 test-fast: $(READY)  ## run the tests that need no JVM
-	@$(BIN)/python -m pytest -m "not spark and not browser"
+	@$(BIN)/python -m pytest -m "not spark and not browser and not slow"
 
 format: $(READY)  ## format the code
 	@$(BIN)/ruff format .

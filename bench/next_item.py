@@ -42,6 +42,7 @@ from llmrec.config import load_config
 from llmrec.nn.artifact import add_sequential, finish_model, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, set_up_torch
+from llmrec.nn.examples import NEAR
 from llmrec.nn.judging import LLMREC
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorers import make_scorer
@@ -51,6 +52,7 @@ from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_nig
 from llmrec.pipelines.training import train_ranker, train_scorer, train_sequential
 from llmrec.progress import training_bar
 from llmrec.settings import Config
+from llmrec.spark.examples import of_likes
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import Shipped, ship_folder
@@ -158,7 +160,8 @@ class Benchmark:
         set_up_torch(os.cpu_count() or 1)
         scorer.to(pick_device())
         with training_bar() as report:
-            train_scorer(scorer, tokens, catalogue, self.learners, judges, self.config, report, self.work)
+            examples = of_likes(self.learners, positives=train.positives, history=max(texts.history_items, NEAR))
+            train_scorer(scorer, tokens, catalogue, examples, judges, self.config, report, self.work)
         self.versions["model"] = save_encoder(self.work / "model", scorer.cpu(), tokens)
 
     def rank(self, model: str, valid: DataFrame, test: DataFrame, until: date, config: Config) -> list[Metric]:

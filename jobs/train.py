@@ -23,6 +23,7 @@ from llmrec.nn.device import pick_device, return_memory, set_up_torch
 from llmrec.nn.pretrained import load_tokens
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import TextLimits
+from llmrec.pipelines.examples import choose_examples
 from llmrec.pipelines.holdout import counted_until, split
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, user_rows
 from llmrec.pipelines.training import (
@@ -48,6 +49,7 @@ def main(run: Run) -> None:
     tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
     scorer = open_scorer(config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
+    impressions = run.read(C.IMPRESSIONS) if run.has(C.IMPRESSIONS) else None
     until = counted_until(run.day, VALIDATION, config)
     work = run.work_folder()
     with run.stage("examples") as stage:
@@ -71,7 +73,8 @@ def main(run: Run) -> None:
             set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:
-                outcome = train_scorer(scorer, tokens, before, rows, judges, config, report, work)
+                chosen = choose_examples(parts, rows, impressions, night.items, until, config)
+                outcome = train_scorer(scorer, tokens, before, chosen, judges, config, report, work)
             return_memory()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:

@@ -4,7 +4,7 @@ import hashlib
 from datetime import date, timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from llmrec.domain.features import needs_encoder
 from llmrec.domain.table_names import table_name
@@ -102,6 +102,9 @@ class Holdout(Settings):
     """Liked events held out per user, and as many before them for validation (by: last_events)."""
 
 
+Objective = Literal["listwise", "bpr", "two-class", "bce", "mse", "mae", "in-batch"]
+
+
 class Train(Settings):
     """Fine-tuning of the encoder and of the pair scorer."""
 
@@ -129,6 +132,14 @@ class Train(Settings):
     """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; dot, bilinear
     and attention read user and item apart and compare vectors; none reads nothing: no encoder is tuned or asked, lists
     come from events and words."""
+    learn_from: Literal["likes", "events", "impressions"] = "likes"
+    """likes: what was liked next; events: what was taken next, liked or not, its value being the rating; impressions:
+    what was shown, clicked or not."""
+    objectives: dict[Objective, PositiveFloat] = {"listwise": 1.0, "in-batch": 1.0}
+    """What fine-tuning makes smaller, by weight. listwise, bpr and two-class set what was taken against negatives; bce
+    against what was shown or taken and not liked; mse and mae learn ratings; in-batch learns the vectors."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """How far two-class and bce move the truth towards even chances."""
     cached_layers: int = Field(default=4, ge=0)
     """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
     frozen_layers: int = Field(default=2, ge=0)
@@ -155,6 +166,20 @@ class Train(Settings):
     """Users (a sample by hash) on whom early stopping is decided."""
     max_fusion_users: PositiveInt = 20_000
     """Users (a sample by hash, disjoint from the former) on whom the fusion ranker is trained."""
+
+    @model_validator(mode="after")
+    def _teach_something(self) -> "Train":
+        """Refuse objectives that the examples or the scorer have nothing for."""
+        chosen = set(self.objectives)
+        if chosen & {"mse", "mae"} and self.learn_from != "events":
+            raise ValueError(f"objectives mse and mae need ratings: learn_from is {self.learn_from}, expected events")
+        if "bce" in chosen and self.learn_from == "likes":
+            raise ValueError("objective bce needs items that were not liked: learn_from is likes, expected another")
+        if not chosen - {"in-batch"} and self.scorer in ("prefix", "joint"):
+            raise ValueError(
+                f"objectives are {sorted(chosen)}, expected one that teaches the {self.scorer} scorer to score pairs"
+            )
+        return self
 
 
 class Candidates(Settings):

@@ -206,3 +206,24 @@ def test_a_ranker_without_its_candidates_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"settings: candidates\.als is 0, but train\.ranker als goes by it"):
         load_config(None, ["train.ranker=als"])
     assert load_config(None, ["train.ranker=als", "candidates.als=20"]).candidates.als == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("train: {objectives: {mse: 1}}", "objectives mse and mae need ratings: learn_from is likes, expected events"),
+     ("train: {objectives: {bce: 1}}", "objective bce needs items that were not liked: learn_from is likes"),
+     ("train: {objectives: {in-batch: 1}}", "expected one that teaches the prefix scorer to score pairs"),
+     ("train: {objectives: {}}", "expected one that teaches the prefix scorer to score pairs"),
+     ("train: {objectives: {hinge: 1}}", "'listwise', 'bpr', 'two-class', 'bce', 'mse', 'mae' or 'in-batch'"),
+     ("train: {objectives: {bpr: 0}}", "greater than 0")],
+)  # fmt: skip
+def test_objectives_that_nothing_can_be_learned_for_are_refused_saying_why(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(tmp_path, text)
+
+
+def test_objectives_of_a_file_replace_those_of_the_defaults(tmp_path: Path) -> None:
+    assert load(tmp_path, "train: {objectives: {bpr: 2}}").train.objectives == {"bpr": 2.0}
+    assert load(tmp_path, "train: {scorer: dot, objectives: {in-batch: 1}}").train.objectives == {"in-batch": 1.0}

@@ -27,7 +27,7 @@ from llmrec.nn.sequential import Sequential, load_sequential, save_sequential
 from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.unread import Unread
 
-FORMAT = "llmrec/2"
+FORMAT = "llmrec/3"
 Ranker = Fusion | Alone
 _MANIFEST = "manifest.json"
 _WEIGHTS = "model.safetensors"
@@ -62,6 +62,7 @@ def save_encoder(folder: Path, scorer: Scorer | Unread, tokens: Tokens) -> str:
         "scorer": scorer.name,
         "backbone": asdict(scorer.backbone.shape) if isinstance(scorer, Scorer) else None,
         "cached_layers": scorer.cached_layers if isinstance(scorer, Scorer) else 0,
+        "outputs": scorer.outputs if isinstance(scorer, Scorer) else 1,
         "texts": asdict(tokens.limits),
         "tokens": {"first": tokens.first, "between": tokens.between},
     }
@@ -155,7 +156,7 @@ def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
     scorer: Scorer | Unread = Unread()
     if settings["scorer"] != Unread.name:
         backbone = Backbone(BackboneShape(**settings["backbone"]))
-        scorer = make_scorer(settings["scorer"], backbone, settings["cached_layers"])
+        scorer = make_scorer(settings["scorer"], backbone, settings["cached_layers"], outputs=settings["outputs"])
     try:
         scorer.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:

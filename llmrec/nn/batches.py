@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +38,10 @@ class Batch:
     """(P,) place in the user's list."""
     positive: Tensor
     """(P,) True for the items the user took."""
+    observed: Tensor
+    """(P,) False for negatives that were drawn: nothing is known of them."""
+    ratings: Tensor
+    """(P,) NaN where there is none."""
     shares: Tensor
     """(Q,) each positive's share of all events."""
     known: Tensor
@@ -66,9 +71,11 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Return the fields of a `Batch`."""
-        lists = [np.concatenate([e.positives, e.negatives]) for e in examples]
+        lists = [np.concatenate([e.positives, e.others, e.negatives]) for e in examples]
         items, item = np.unique(np.concatenate(lists), return_inverse=True)
-        sizes, taken = (np.array([len(one) for one in of]) for of in (lists, [e.positives for e in examples]))
+        sizes = np.array([len(one) for one in lists])
+        taken = np.array([len(e.positives) for e in examples])
+        shown = taken + [len(e.others) for e in examples]
         user = np.repeat(np.arange(len(examples)), sizes)
         column = np.arange(len(user)) - (np.cumsum(sizes) - sizes)[user]
         users = Ragged.of(self._user_sequences(examples))
@@ -79,6 +86,8 @@ class Collator:
             user_ids=users.ids, user_lengths=users.lengths, item_ids=texts.ids, item_lengths=texts.lengths,
             items=torch.from_numpy(items), user=torch.from_numpy(user), item=torch.from_numpy(item),
             column=torch.from_numpy(column), positive=torch.from_numpy(column < taken[user]),
+            observed=torch.from_numpy(column < shown[user]),
+            ratings=torch.from_numpy(np.concatenate([_ratings(*of) for of in zip(examples, sizes, strict=True)])),
             shares=torch.from_numpy((counts[positives] + 1) / (counts.sum() + len(counts))).float(),
             known=torch.from_numpy(np.stack([np.isin(positives, e.seen) for e in examples])),
         )  # fmt: skip
@@ -90,3 +99,7 @@ class Collator:
             self._tokens.user_sequence(profile, [self._catalogue.pieces(item) for item in e.history])
             for e, profile in zip(examples, profiles, strict=True)
         ]
+
+
+def _ratings(example: Example, size: int) -> npt.NDArray[np.float32]:
+    return np.pad(example.ratings, (0, size - len(example.ratings)), constant_values=np.nan)

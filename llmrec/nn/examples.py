@@ -5,12 +5,13 @@ memory. What is drawn depends on the seed, the epoch and the place alone, not on
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from torch.utils.data import IterableDataset
@@ -19,10 +20,19 @@ from llmrec import columns as C
 from llmrec.domain.users import Items, User
 from llmrec.nn.catalogue import Catalogue
 
-ITEM_COLUMNS = ("history", "positives", "seen")
-"""Columns of a shard, beside the text of the profile: arrays of item indexes, as in `Example`."""
+ITEM_COLUMNS = ("history", "positives", "seen", "others")
+"""Columns of a shard, beside the text of the profile and the ratings: arrays of item indexes, as in `Example`."""
+RATINGS = "ratings"
 NEAR = 5
 """Of the history, the latest items whose neighbours are drawn as negatives."""
+
+
+def _no_items() -> Items:
+    return np.zeros(0, np.int32)
+
+
+def _no_ratings() -> npt.NDArray[np.float32]:
+    return np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -37,8 +47,12 @@ class Example:
     """Items liked next; at least one."""
     seen: Items
     """All items of the user, before and after: never negatives."""
-    negatives: Items = field(default_factory=lambda: np.zeros(0, np.int32))
-    """Items the user did not take."""
+    others: Items = field(default_factory=_no_items)
+    """Items that were shown or taken next, but not liked."""
+    ratings: npt.NDArray[np.float32] = field(default_factory=_no_ratings)
+    """What the user gave the positives, then the others; NaN where that is not known, empty if of none."""
+    negatives: Items = field(default_factory=_no_items)
+    """Items drawn from those the user did not take."""
 
 
 class Shards(IterableDataset[Example]):
@@ -74,6 +88,7 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> None:
     columns = {C.TEXT: [one.text for one in examples]} | {
         name: pa.array([getattr(one, name) for one in examples], pa.list_(pa.int32())) for name in ITEM_COLUMNS
     }
+    columns[RATINGS] = pa.array([one.ratings for one in examples], pa.list_(pa.float32()))
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / "examples.parquet")
 
@@ -88,7 +103,8 @@ def cut_examples(users: Iterable[User], positives: int, history: int) -> list[Ex
 
 
 def _example(row: dict[str, Any]) -> Example:
-    return Example(row[C.TEXT], *(np.asarray(row[name], np.int32) for name in ITEM_COLUMNS))
+    items = {name: np.asarray(row[name], np.int32) for name in ITEM_COLUMNS}
+    return Example(row[C.TEXT], **items, ratings=np.asarray(row[RATINGS], np.float32))
 
 
 class NegativeSampler:
@@ -102,8 +118,7 @@ class NegativeSampler:
 
     def complete(self, example: Example, count: int) -> Example:
         """Return ``example`` with up to ``count`` negatives."""
-        negatives = self.draw(example, count)
-        return Example(example.text, example.history, example.positives, example.seen, negatives)
+        return replace(example, negatives=self.draw(example, count))
 
     def draw(self, example: Example, count: int) -> Items:
         """Return up to ``count`` distinct items, fewer only where the catalogue has no more."""

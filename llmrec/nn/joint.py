@@ -40,8 +40,8 @@ class JointScorer(Scorer):
     name: ClassVar[str] = "joint"
     head: nn.Linear
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone, cached_layers=0, head=fresh_head(backbone.shape.width, 2))
+    def __init__(self, backbone: Backbone, *, outputs: int = 1) -> None:
+        super().__init__(backbone, 0, fresh_head(backbone.shape.width, 1 + outputs), outputs)
 
     def encode_users(self, users: Ragged) -> UserWords:
         """Look up the words of B users; their vectors come of the users' texts alone."""
@@ -56,8 +56,8 @@ class JointScorer(Scorer):
         """Read S items alone, for dense retrieval: (S, D) of unit length."""
         return self._own_vectors(items.states, items.layout, ITEM_SIDE)
 
-    def pair_logits(self, users: UserWords, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """Return one logit per pair, (P,); see `PairScorer`. Each pair needs a position for each of its tokens."""
+    def pair_outputs(self, users: UserWords, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `Scorer`. Each pair needs a position for each of its tokens."""
         user_words, read = take(users.words, users.layout, user)
         item_words, shown = take(items.states, items.layout, item)
         said = shown.position > 0  # the pair has one [CLS], the user's
@@ -72,8 +72,8 @@ class JointScorer(Scorer):
             layout.starts[shown.sequence[said]] + after,
         ])  # fmt: skip
         states = self._own_blocks(states[torch.argsort(places)], layout, self.backbone.stack)
-        ignored, taken = read_off(self.head, states[layout.starts]).unbind(-1)
-        return taken - ignored  # log-odds of the two classes
+        ignored, taken, *others = read_off(self.head, states[layout.starts]).unbind(-1)
+        return torch.stack([taken - ignored, *others], dim=-1)  # first the log-odds of the two classes
 
     def _own_vectors(self, words: Tensor, layout: Layout, side: int) -> Tensor:
         states = self.backbone.place(words, layout.position, side)

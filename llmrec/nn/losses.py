@@ -16,7 +16,36 @@ def listwise(logits: Tensor, is_positive: Tensor) -> Tensor:
     """
     negatives = logits.masked_fill(is_positive, -torch.inf).logsumexp(dim=1, keepdim=True)
     losses = torch.logaddexp(logits, negatives) - logits
-    return losses[is_positive].mean()
+    return losses[is_positive].mean() if is_positive.any() else logits[is_positive].sum()
+
+
+def bpr(logits: Tensor, is_positive: Tensor) -> Tensor:
+    """Each positive above each negative of its list, by a logistic curve, averaged (BPR, Rendle et al., 2009).
+
+    Args:
+        logits: (B, C) one row per user; -inf where padded.
+        is_positive: (B, C) True for the items the user took.
+    """
+    ordered = is_positive[:, :, None] & (~is_positive & logits.isfinite())[:, None, :]
+    more = (logits[:, :, None] - logits[:, None, :])[ordered]
+    return functional.softplus(-more).mean() if len(more) else logits[is_positive].sum() * 0
+
+
+def two_class(logits: Tensor, taken: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of the two classes, taken or not, averaged over pairs.
+
+    Args:
+        logits: (P,) log-odds.
+        taken: (P,) of bool.
+        smoothing: how far the truth is moved towards even chances, 0 to 1.
+    """
+    chance = taken.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, chance) if len(logits) else logits.sum()
+
+
+def distance(outputs: Tensor, ratings: Tensor, power: int) -> Tensor:
+    """Mean absolute (``power`` 1) or squared (2) difference of two (P,)."""
+    return (outputs - ratings).abs().pow(power).mean() if len(outputs) else outputs.sum()
 
 
 def in_batch(users: Tensor, items: Tensor, log_share: Tensor, known: Tensor) -> Tensor:

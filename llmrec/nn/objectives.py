@@ -5,10 +5,19 @@ from torch import Tensor, nn
 
 from llmrec.nn.batches import Batch
 from llmrec.nn.device import autocast
-from llmrec.nn.losses import in_batch, listwise
+from llmrec.nn.losses import bpr, distance, in_batch, listwise, two_class
+from llmrec.nn.plan import TrainingPlan
 from llmrec.nn.ragged import take
 from llmrec.nn.scorer import ItemStates, Scorer
 from llmrec.nn.state_cache import StateCache
+
+IN_BATCH = "in-batch"
+RATING = frozenset({"mse", "mae"})
+"""Objectives that teach ratings."""
+DRAWS = frozenset({"listwise", "bpr", "two-class"})
+"""Objectives that set what was taken against what was drawn."""
+RANKING = DRAWS | {"bce"}
+"""Objectives that teach what is taken."""
 
 
 class Objectives(nn.Module):
@@ -17,26 +26,53 @@ class Objectives(nn.Module):
     ``cache`` gives the lower states of items where these do not change, because all layers below keep their weights.
     """
 
-    def __init__(self, scorer: Scorer, cache: StateCache | None) -> None:
+    def __init__(self, scorer: Scorer, plan: TrainingPlan, cache: StateCache | None) -> None:
         super().__init__()
         self.scorer = scorer
-        self._cache = cache
+        self._plan, self._cache = plan, cache
 
     def forward(self, fields: dict[str, Tensor]) -> Tensor:
-        """Add the listwise loss of the pair scorer and the in-batch loss of the vectors, ()."""
-        batch, scorer = Batch(**fields), self.scorer
-        # Pairs of liked items: the only vectors that the second loss needs.
+        """Add the losses of the plan's objectives, each by its weight, ()."""
+        batch, scorer, weights = Batch(**fields), self.scorer, self._plan.objectives
+        # Pairs of liked items: the only vectors that the in-batch loss needs.
         liked, row = torch.unique(batch.item[batch.positive], return_inverse=True)
         with autocast(scorer.device):
             items = self._items(batch)
             users = scorer.encode_users(batch.users)
-            logits = scorer.pair_logits(users, items, batch.user, batch.item)
+            outputs = scorer.pair_outputs(users, items, batch.user, batch.item)
+            pairs = {
+                name: weight * self._of_pairs(name, batch, outputs)
+                for name, weight in weights.items()
+                if name != IN_BATCH
+            }
+            loss = sum(pairs.values(), outputs.sum() * 0)
+            if not weights.get(IN_BATCH) or not len(liked):
+                return loss
             vectors = scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
         owner = batch.user[batch.positive]
-        lists = listwise(batch.table(logits, -torch.inf), batch.table(batch.positive, False))
-        return lists + in_batch(users.vectors[owner], vectors, batch.shares.log(), batch.known[owner])
+        return loss + weights[IN_BATCH] * in_batch(
+            users.vectors[owner], vectors, batch.shares.log(), batch.known[owner]
+        )
+
+    def _of_pairs(self, name: str, batch: Batch, outputs: Tensor) -> Tensor:
+        """Return the loss ``name`` of what the head says of pairs, (P, outputs)."""
+        logits, positive = outputs[:, 0], batch.positive
+        if name in RATING:
+            known = ~batch.ratings.isnan()
+            return distance(outputs[known, -1], self._standard(batch.ratings[known]), 2 if name == "mse" else 1)
+        if name == "two-class":
+            return two_class(logits, positive, self._plan.label_smoothing)
+        if name == "bce":
+            return two_class(logits[batch.observed], positive[batch.observed], self._plan.label_smoothing)
+        of_lists = {"listwise": listwise, "bpr": bpr}[name]
+        return of_lists(batch.table(logits, -torch.inf), batch.table(positive, False))
 
     def _items(self, batch: Batch) -> ItemStates:
         if self._cache is not None:
             return self._cache.states(batch.items.cpu().numpy())
         return self.scorer.encode_items(batch.texts)
+
+    def _standard(self, ratings: Tensor) -> Tensor:
+        if self._plan.ratings is None:
+            raise ValueError("objectives learn ratings, expected a plan that knows their scale")
+        return self._plan.ratings.outputs(ratings)

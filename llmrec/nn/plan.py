@@ -1,7 +1,10 @@
 """What fine-tuning is told, and what it tells."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from llmrec.nn.ratings import RatingScale
 
 
 @dataclass(frozen=True)
@@ -9,6 +12,11 @@ class TrainingPlan:
     """How long and how fast to learn; see settings.Train for the meaning of each."""
 
     seed: int
+    objectives: Mapping[str, float]
+    """Weight by name; see nn.objectives."""
+    ratings: RatingScale | None
+    """Of what is learned, where ratings are."""
+    label_smoothing: float
     frozen_layers: int
     negatives: int
     batch_examples: int

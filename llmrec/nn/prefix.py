@@ -54,13 +54,13 @@ class PrefixScorer(Scorer):
     name: ClassVar[str] = "prefix"
     head: nn.Linear
 
-    def __init__(self, backbone: Backbone, *, cached_layers: int) -> None:
+    def __init__(self, backbone: Backbone, *, cached_layers: int, outputs: int = 1) -> None:
         if not 0 <= cached_layers < len(backbone.stack):
             raise ValueError(
                 f"train.cached_layers is {cached_layers}, expected 0 to {len(backbone.stack) - 1}: "
                 f"the encoder has {len(backbone.stack)} layers and one must see the user"
             )
-        super().__init__(backbone, cached_layers, fresh_head(backbone.shape.width, 1))
+        super().__init__(backbone, cached_layers, fresh_head(backbone.shape.width, outputs), outputs)
 
     def encode_users(self, users: Ragged) -> UserStates:
         """Read B user texts once."""
@@ -86,8 +86,8 @@ class PrefixScorer(Scorer):
         states = self._own_blocks(items.states, items.layout, self.backbone.stack[self.cached_layers :])
         return mean_vectors(states, items.layout)
 
-    def pair_logits(self, users: UserStates, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """Return one logit per pair, (P,); see `PairScorer`."""
+    def pair_outputs(self, users: UserStates, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `Scorer`."""
         states, layout = take(items.states, items.layout, item)
         by_user = Layout(torch.bincount(user[layout.sequence], minlength=len(users.valid)))
         upper = self.backbone.stack[self.cached_layers :]
@@ -103,7 +103,7 @@ class PrefixScorer(Scorer):
         attended = self._attend_user_and_own(
             upper[-1], heads, states, first, layout, first_by_user, users.keys[-1], users.values[-1], users.valid
         )
-        return read_off(self.head, upper[-1].after_attention(heads, attended))[:, 0]
+        return read_off(self.head, upper[-1].after_attention(heads, attended))
 
     def _attend_user_and_own(
         self,

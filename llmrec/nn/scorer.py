@@ -74,12 +74,14 @@ class Scorer(nn.Module, ABC):
     name: ClassVar[str]
     """As the configuration calls it."""
 
-    def __init__(self, backbone: Backbone, cached_layers: int, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, cached_layers: int, head: nn.Module, outputs: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.cached_layers = cached_layers
         """Lower blocks whose states of a candidate no user changes; above the embeddings of words, if 0."""
         self.head = head
+        self.outputs = outputs
+        """1: a logit, which may stand for a rating; 2: a logit and a rating."""
 
     @property
     def device(self) -> torch.device:
@@ -104,8 +106,12 @@ class Scorer(nn.Module, ABC):
         """See `PairScorer`."""
 
     @abstractmethod
+    def pair_outputs(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """Return what the head says of each pair, (P, outputs): the logit first, a rating of its own last if any."""
+
     def pair_logits(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """See `PairScorer`."""
+        return self.pair_outputs(users, items, user, item)[:, 0]
 
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: Iterable[Block]) -> Tensor:
         """Run sequences through ``blocks``, each attending to itself."""

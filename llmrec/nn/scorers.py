@@ -10,7 +10,7 @@ from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.towers import AttentionScorer, BilinearScorer, DotScorer
 
-_ALONE: dict[str, Callable[[Backbone], Scorer]] = {
+_ALONE: dict[str, Callable[..., Scorer]] = {
     JointScorer.name: JointScorer,
     DotScorer.name: DotScorer,
     BilinearScorer.name: BilinearScorer,
@@ -19,13 +19,16 @@ _ALONE: dict[str, Callable[[Backbone], Scorer]] = {
 """Those that need no more than an encoder."""
 
 
-def make_scorer(name: str, backbone: Backbone, cached_layers: int, *, seed: int | None = None) -> Scorer:
+def make_scorer(
+    name: str, backbone: Backbone, cached_layers: int, *, outputs: int = 1, seed: int | None = None
+) -> Scorer:
     """Put an untrained head on ``backbone``.
 
     Args:
         name: as the configuration calls it; see settings.Train.scorer.
         backbone: the encoder.
         cached_layers: what the prefix scorer caches of candidates; others ignore it.
+        outputs: see `Scorer`.
         seed: of the head's first weights; None leaves torch's generator as it is.
 
     Raises ValueError if there is no such scorer, or the encoder is too small for ``cached_layers``.
@@ -33,7 +36,7 @@ def make_scorer(name: str, backbone: Backbone, cached_layers: int, *, seed: int 
     if seed is not None:
         torch.manual_seed(seed)
     if name == PrefixScorer.name:
-        return PrefixScorer(backbone, cached_layers=cached_layers)
+        return PrefixScorer(backbone, cached_layers=cached_layers, outputs=outputs)
     if name not in _ALONE:
         raise ValueError(f"scorer is {name!r}, expected {PrefixScorer.name} or one of {', '.join(_ALONE)}")
-    return _ALONE[name](backbone)
+    return _ALONE[name](backbone, outputs=outputs)

@@ -35,8 +35,8 @@ class UserVectors:
 class TowerScorer(Scorer):
     """Common to the scorers below: an item's state is its vector."""
 
-    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
-        super().__init__(backbone, cached_layers=len(backbone.stack), head=head)
+    def __init__(self, backbone: Backbone, head: nn.Module, outputs: int) -> None:
+        super().__init__(backbone, len(backbone.stack), head, outputs)
 
     def encode_users(self, users: Ragged) -> "UserVectors | UserParts":
         """Read B user texts."""
@@ -61,15 +61,15 @@ class DotScorer(TowerScorer):
     name: ClassVar[str] = "dot"
     head: nn.Linear
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone, nn.Linear(1, 1))
+    def __init__(self, backbone: Backbone, *, outputs: int = 1) -> None:
+        super().__init__(backbone, nn.Linear(1, outputs), outputs)
         nn.init.constant_(self.head.weight, _SHARPNESS)
         nn.init.zeros_(self.head.bias)
 
-    def pair_logits(self, users: UserVectors, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """See `PairScorer`."""
+    def pair_outputs(self, users: UserVectors, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `Scorer`."""
         cosines = (users.vectors[user] * items.states[item]).sum(-1, keepdim=True)
-        return read_off(self.head, cosines)[:, 0]
+        return read_off(self.head, cosines)
 
 
 class BilinearScorer(TowerScorer):
@@ -78,16 +78,18 @@ class BilinearScorer(TowerScorer):
     name: ClassVar[str] = "bilinear"
     head: nn.Linear
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, outputs: int = 1) -> None:
         width = backbone.shape.width
-        super().__init__(backbone, nn.Linear(width, width))
+        super().__init__(backbone, nn.Linear(width, outputs * width), outputs)
         with torch.no_grad():
-            self.head.weight.copy_(_SHARPNESS * torch.eye(width))
+            self.head.weight.copy_(_SHARPNESS * torch.eye(width).repeat(outputs, 1))
             self.head.bias.zero_()
 
-    def pair_logits(self, users: UserVectors, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """See `PairScorer`."""
-        return (read_off(self.head, users.vectors)[user] * items.states[item]).sum(-1)
+    def pair_outputs(self, users: UserVectors, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `Scorer`."""
+        turned = read_off(self.head, users.vectors).unflatten(-1, (self.outputs, -1))  # (B, outputs, D)
+        products: Tensor = turned[user] * items.states[item][:, None]
+        return products.sum(-1)
 
 
 @dataclass(frozen=True)
@@ -112,30 +114,31 @@ class UserParts:
 class _Attention(nn.Module):
     """What a candidate asks the history for, and what the answer says of it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
         self.ask = nn.Linear(width, width, bias=False)
-        self.weigh = nn.Linear(width, 1)
+        self.weigh = nn.Linear(width, outputs)
         with torch.no_grad():
             self.ask.weight.copy_(_SHARPNESS * torch.eye(width))
             self.weigh.weight.fill_(_SHARPNESS)
             self.weigh.bias.zero_()
 
     def forward(self, items: Tensor, parts: Tensor, valid: Tensor) -> Tensor:
-        """Return a logit per pair, (P,): items (P, D) ask the users' parts (P, L, D), as far as valid (P, L)."""
+        """Return (P, outputs): items (P, D) ask the users' parts (P, L, D), as far as valid (P, L)."""
         asked = (self.ask(items)[:, None] * parts).sum(-1).masked_fill(~valid, -torch.inf)
         found = (asked.softmax(-1)[..., None] * parts).sum(1)
         weighed: Tensor = self.weigh(found * items)
-        return weighed[:, 0]
+        return weighed
 
 
 class AttentionScorer(TowerScorer):
     """Weighs the items of the history by what they have to do with the candidate (DIN, Zhou et al., 2018)."""
 
     name: ClassVar[str] = "attention"
+    head: _Attention
 
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__(backbone, _Attention(backbone.shape.width))
+    def __init__(self, backbone: Backbone, *, outputs: int = 1) -> None:
+        super().__init__(backbone, _Attention(backbone.shape.width, outputs), outputs)
 
     def encode_users(self, users: Ragged) -> UserParts:
         """Read each part of B user texts for itself."""
@@ -145,9 +148,10 @@ class AttentionScorer(TowerScorer):
         parts = Ragged(ids, torch.bincount(torch.cumsum(ends, 0) - ends.long()))
         return UserParts(self._read(parts, USER_SIDE), Layout(torch.bincount(layout.sequence[ends])))
 
-    def pair_logits(self, users: UserParts, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """See `PairScorer`."""
+    def pair_outputs(self, users: UserParts, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `Scorer`."""
         parts, valid = users.layout.pad(users.parts), users.layout.valid
         with torch.autocast(self.device.type, enabled=False):
-            logits: Tensor = self.head.float()(items.states[item].float(), parts[user].float(), valid[user])
-        return logits
+            kind = self.head.ask.weight.dtype
+            outputs: Tensor = self.head(items.states[item].to(kind), parts[user].to(kind), valid[user])
+        return outputs.float()

@@ -69,7 +69,7 @@ def fine_tune(
     scorer.backbone.freeze_lower(plan.frozen_layers)
     # Where all lower layers keep their weights, so do the states of items after them.
     constant = plan.frozen_layers and plan.frozen_layers >= scorer.cached_layers
-    objectives = Objectives(scorer, StateCache(scorer, tokens, catalogue) if constant else None)
+    objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if constant else None)
     trainer = _Trainer(
         model=objectives,
         args=_arguments(plan, len(shards), scorer.device, checkpoints),

@@ -26,10 +26,11 @@ from llmrec.nn.artifact import Ranker, library_versions
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, Floats
-from llmrec.nn.examples import NEAR
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.objectives import DRAWS, RANKING, RATING
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.pretrained import load_backbone
+from llmrec.nn.ratings import RatingScale
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
@@ -37,6 +38,7 @@ from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import fine_tune
 from llmrec.nn.unread import Unread
+from llmrec.pipelines.examples import rating_scale
 from llmrec.settings import Config
 from llmrec.spark.examples import write_examples
 from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
@@ -83,14 +85,17 @@ def open_scorer(config: Config) -> Scorer | Unread:
         return Unread()
     backbone = load_backbone(config.encoder.path, config.encoder.allow_download)
     require_fitting(backbone, config)
-    return make_scorer(config.scorer, backbone, config.train.cached_layers, seed=config.train.seed)
+    rates_and_ranks = bool(RATING & config.train.objectives.keys()) and bool(RANKING & config.train.objectives.keys())
+    return make_scorer(
+        config.scorer, backbone, config.train.cached_layers, outputs=1 + rates_and_ranks, seed=config.train.seed
+    )
 
 
 def train_scorer(
     scorer: Scorer,
     tokens: Tokens,
     catalogue: Catalogue,
-    learners: DataFrame,
+    examples: DataFrame,
     judges: DataFrame,
     config: Config,
     report: Callable[[Progress], None],
@@ -102,8 +107,8 @@ def train_scorer(
         scorer: the pretrained encoder with an untrained head.
         tokens: its tokenizer.
         catalogue: counts of the training events.
-        learners: user rows of the training events.
-        judges: the same users with ``targets`` of the validation period; a slice of them decides early stopping.
+        examples: of the training period; see spark.examples.
+        judges: users with ``targets`` of the validation period; a slice of them decides early stopping.
         config: gives the plan.
         report: told of every step.
         work: folder for examples and checkpoints.
@@ -111,21 +116,18 @@ def train_scorer(
     Raises InputTableError if there is nothing to learn from or nobody to judge by.
     """
     settings = config.train
-    history = max(config.texts.history_items, NEAR)
-    count = write_examples(
-        learners, work / "examples", positives=settings.positives, history=history,
-        at_most=settings.max_examples, seed=settings.seed,
-    )  # fmt: skip
+    count = write_examples(examples, work / "examples", at_most=settings.max_examples, seed=settings.seed)
     panel = _stopping_panel(judges, config).toPandas()
     if not count or panel.empty:
         raise InputTableError(
-            f"events: {count} examples of users with two liked items before the cut-off and {len(panel)} users with "
-            f"liked items in the validation period (holdout: {config.holdout.model_dump()}); expected some of both"
+            f"events: {count} examples before the cut-off (train.learn_from: {settings.learn_from}) and {len(panel)} "
+            f"users with liked items in the validation period (holdout: {config.holdout.model_dump()}); expected some "
+            "of both"
         )
+    ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
     judge = _judge(scorer, tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
-    return fine_tune(
-        scorer, tokens, catalogue, work / "examples", _plan(config), judge, report, work / "checkpoints-tuning"
-    )
+    plan = _plan(config, ratings)
+    return fine_tune(scorer, tokens, catalogue, work / "examples", plan, judge, report, work / "checkpoints-tuning")
 
 
 def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) -> Sequential | None:
@@ -259,12 +261,15 @@ def _judge(
     return ndcg
 
 
-def _plan(config: Config) -> TrainingPlan:
+def _plan(config: Config, ratings: RatingScale | None) -> TrainingPlan:
     settings = config.train
     return TrainingPlan(
         seed=settings.seed,
+        objectives=settings.objectives,
+        ratings=ratings,
+        label_smoothing=settings.label_smoothing,
         frozen_layers=settings.frozen_layers,
-        negatives=settings.negatives,
+        negatives=settings.negatives if DRAWS & settings.objectives.keys() else 0,
         batch_examples=settings.batch_examples,
         learning_rate=settings.learning_rate,
         max_epochs=settings.max_epochs,

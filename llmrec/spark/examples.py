@@ -1,39 +1,129 @@
-"""Training examples of all users, written as Parquet shards that training reads one after the other."""
+"""Training examples of all users, as nn.examples says, written as Parquet shards that training reads one by one.
+
+An example has user_id, part (which of the user's), text, history, positives, others, ratings and seen.
+"""
 
 import math
 from pathlib import Path
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.spark.items import INDEX
+from llmrec.spark.splits import LIKES
+from llmrec.spark.users import at_last_time, items_of, latest
 
 _ROWS_OF_SHARD = 4096
 _SHARD = "shard"
+_PART = "part"
+_HASHES = 1 << 30
 
 
-def write_examples(learners: DataFrame, folder: Path, *, positives: int, history: int, at_most: int, seed: int) -> int:
-    """Write the examples of nn.examples to ``folder``; return how many there are.
+def of_likes(users: DataFrame, *, positives: int, history: int) -> DataFrame:
+    """Cut each user's liked items into the last ``history`` ones and up to ``positives`` next, all along the way.
 
-    Input of learners: user_id, text, liked, seen; oldest first. Each user's liked items are cut into the last
-    ``history`` ones and up to ``positives`` next, all along the way. More examples than ``at_most`` are sampled by
-    hash: about as many are left. The same input gives the same shards, whatever tasks they come from.
+    Input: user_id, text, liked, seen; oldest first.
     """
-    before = F.slice("liked", F.greatest(F.col("cut") - history + 1, F.lit(1)), F.least(F.col("cut"), F.lit(history)))
-    cuts = learners.filter(F.size("liked") > 1).withColumn(
-        "cut", F.explode(F.sequence(F.lit(1), F.size("liked") - 1, F.lit(positives)))
+    cuts = _cut(users.filter(F.size("liked") > 1), "liked", positives)
+    return _examples(
+        cuts,
+        history=latest(F.slice("liked", 1, F.col("_cut")), history),
+        positives=F.slice("liked", F.col("_cut") + 1, positives),
     )
-    place = F.pmod(F.xxhash64(F.lit(f"examples-{seed}"), C.USER, "cut"), F.lit(1 << 30))
-    examples = cuts.select(
-        C.USER, "cut", place.alias("place"), C.TEXT, before.alias("history"),
-        F.slice("liked", F.col("cut") + 1, positives).alias("positives"), "seen",
+
+
+def of_events(events: DataFrame, users: DataFrame, *, counted: int, positives: int, history: int) -> DataFrame:
+    """Cut each user's latest ``counted`` items in the same way, whether they were liked or not.
+
+    The history is those that were liked; who has none yet gives no example.
+
+    Input of events: user_id, item, event_time, likes, value. Input of users: user_id, text, seen.
+    """
+    last = events.groupBy(C.USER, INDEX).agg(F.max(F.struct(C.EVENT_TIME, LIKES, C.VALUE)).alias("_last"))
+    each = F.struct(F.col("_last")[C.EVENT_TIME].alias("at"), INDEX, F.col("_last")[LIKES].alias(LIKES),
+                    F.col("_last")[C.VALUE].alias(C.VALUE))  # fmt: skip
+    taken = last.groupBy(C.USER).agg(latest(F.array_sort(F.collect_list(each)), counted).alias("_events"))
+    cuts = _cut(taken.join(users.select(C.USER, C.TEXT, "seen"), on=C.USER, how="inner"), "_events", positives)
+    before, after = F.slice("_events", 1, F.col("_cut")), F.slice("_events", F.col("_cut") + 1, positives)
+    liked, others = F.filter(after, lambda e: e[LIKES]), F.filter(after, lambda e: ~e[LIKES])
+    rating = F.transform(F.concat(liked, others), lambda e: F.coalesce(e[C.VALUE].cast("float"), F.lit(math.nan)))
+    return _examples(
+        cuts,
+        history=latest(items_of(F.filter(before, lambda e: e[LIKES])), history),
+        positives=items_of(liked),
+        others=items_of(others),
+        ratings=rating,
+    ).filter(F.size("history") > 0)
+
+
+def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, *, history: int) -> DataFrame:
+    """Make an example of each request: what was clicked, and what was shown and not.
+
+    The history is what the user had liked before; it may be empty.
+
+    Input of impressions: request_id, user_id, item, clicked, event_time. Input of events: user_id, item, event_time,
+    likes. Input of users: user_id, text, seen.
+    """
+    shown = impressions.groupBy(C.REQUEST, C.USER).agg(
+        F.min(C.EVENT_TIME).alias("_at"),
+        F.array_sort(F.collect_set(F.when(F.col(C.CLICKED), F.col(INDEX)))).alias("_clicked"),
+        F.array_sort(F.collect_set(INDEX)).alias("_shown"),
+    )
+    liked = events.filter(LIKES).groupBy(C.USER).agg(
+        F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX))).alias("_liked")
     )  # fmt: skip
-    total = cuts.count()
-    kept = examples.filter(F.col("place") < math.ceil(min(at_most / max(total, 1), 1.0) * (1 << 30))).persist()
+    known = shown.join(liked, on=C.USER, how="left").join(users.select(C.USER, C.TEXT, "seen"), on=C.USER, how="left")
+    nothing = F.array().cast("array<int>")
+    before = F.coalesce(items_of(F.filter("_liked", lambda e: e["at"] < F.col("_at"))), nothing)
+    ready = known.withColumns({
+        _PART: F.col(C.REQUEST), C.TEXT: F.coalesce(C.TEXT, F.lit("")), "seen": F.coalesce("seen", nothing),
+    })  # fmt: skip
+    return _examples(
+        ready,
+        history=latest(at_last_time(before), history),
+        positives=F.col("_clicked"),
+        others=F.array_except("_shown", "_clicked"),
+    )
+
+
+def write_examples(examples: DataFrame, folder: Path, *, at_most: int, seed: int) -> int:
+    """Write ``examples`` to ``folder``; return how many there are.
+
+    More than ``at_most`` are sampled by hash: about as many are left. The same examples give the same shards, whatever
+    tasks they come from.
+    """
+    place = F.pmod(F.xxhash64(F.lit(f"examples-{seed}"), C.USER, _PART), F.lit(_HASHES))
+    placed = examples.withColumn("_place", place).persist()
+    share = min(at_most / max(placed.count(), 1), 1.0)
+    kept = placed.filter(F.col("_place") < math.ceil(share * _HASHES))
     rows = kept.count()
     shards = max(1, math.ceil(rows / _ROWS_OF_SHARD))
-    spread = kept.withColumn(_SHARD, (F.col("place") % shards).cast("int")).repartition(shards, _SHARD)
-    ordered = spread.sortWithinPartitions(_SHARD, "place", C.USER, "cut").drop(C.USER, "cut", "place")
+    spread = kept.withColumn(_SHARD, (F.col("_place") % shards).cast("int")).repartition(shards, _SHARD)
+    ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, _PART).drop(C.USER, _PART, "_place")
     ordered.write.partitionBy(_SHARD).parquet(folder.absolute().as_uri())
-    kept.unpersist()
+    placed.unpersist()
     return rows
+
+
+def _cut(users: DataFrame, items: str, step: int) -> DataFrame:
+    """Repeat each user for every ``step``-th place of the array ``items`` at which it can be cut."""
+    places = F.sequence(F.lit(1), F.size(items) - 1, F.lit(step))
+    return users.filter(F.size(items) > 1).withColumn("_cut", F.explode(places)).withColumn(
+        _PART, F.col("_cut").cast("string")
+    )  # fmt: skip
+
+
+def _examples(
+    rows: DataFrame,
+    *,
+    history: Column,
+    positives: Column,
+    others: Column | None = None,
+    ratings: Column | None = None,
+) -> DataFrame:
+    return rows.select(
+        C.USER, _PART, C.TEXT, history.alias("history"), positives.alias("positives"), "seen",
+        (F.array().cast("array<int>") if others is None else others).alias("others"),
+        (F.array().cast("array<float>") if ratings is None else ratings.cast("array<float>")).alias("ratings"),
+    )  # fmt: skip

@@ -33,29 +33,30 @@ def gather_users(
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
     ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX, LIKES)))
     gathered = events.groupBy(C.USER).agg(ordered.alias("_events"))
-    taken = gathered.withColumn("_items", _items("_events")).withColumn("seen", _at_last_time("_items"))
-    liked_items = F.array_intersect("seen", _items(F.filter("_events", lambda event: event[LIKES])))
+    taken = gathered.withColumn("_items", items_of("_events")).withColumn("seen", at_last_time("_items"))
+    liked_items = F.array_intersect("seen", items_of(F.filter("_events", lambda event: event[LIKES])))
     excluded = F.col("seen")
     if again_before is not None:
         lately = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
-        excluded = F.array_intersect("seen", _items(lately))
+        excluded = F.array_intersect("seen", items_of(lately))
     return taken.select(
         C.USER,
-        _latest(liked_items, liked).alias("liked"),
-        _latest(F.col("seen"), recent).alias("recent"),
-        _latest(F.col("seen"), counted).alias(COUNTED),
-        _latest(_in_a_row_once("_items") if again_before is None else F.col("_items"), counted).alias(STEPS),
+        latest(liked_items, liked).alias("liked"),
+        latest(F.col("seen"), recent).alias("recent"),
+        latest(F.col("seen"), counted).alias(COUNTED),
+        latest(_in_a_row_once("_items") if again_before is None else F.col("_items"), counted).alias(STEPS),
         "seen",
         excluded.alias("excluded"),
         days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
     )
 
 
-def _items(events: Column | str) -> Column:
+def items_of(events: Column | str) -> Column:
+    """Return the items of an array of events."""
     return F.transform(events, lambda event: event[INDEX])
 
 
-def _at_last_time(items: str) -> Column:
+def at_last_time(items: Column | str) -> Column:
     """Return distinct items, each where it stands for the last time."""
     return F.reverse(F.array_distinct(F.reverse(items)))
 
@@ -67,7 +68,8 @@ def _in_a_row_once(items: str) -> Column:
     )
 
 
-def _latest(items: Column, count: int) -> Column:
+def latest(items: Column, count: int) -> Column:
+    """Return the last ``count`` of an array."""
     return F.slice(items, F.greatest(F.size(items) - count + 1, F.lit(1)), F.lit(count))
 
 

@@ -146,7 +146,7 @@ def test_a_manifest_without_an_encoder_version_is_refused(model: Path) -> None:
 
 def test_another_format_is_refused(model: Path) -> None:
     change_manifest(model, lambda manifest: manifest.update(format="llmrec/1"))
-    with pytest.raises(ArtifactError, match=r"manifest.json: format is 'llmrec/1', expected 'llmrec/2'"):
+    with pytest.raises(ArtifactError, match=r"manifest.json: format is 'llmrec/1', expected 'llmrec/3'"):
         resolve_model(str(model))
 
 

@@ -1,7 +1,6 @@
 """Training on a planted pattern: who likes red things goes on to like red things."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.domain.features import COLUMN
-from llmrec.domain.metrics import user_metrics
-from llmrec.domain.ranking import best_first
 from llmrec.domain.users import User
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
@@ -21,76 +17,17 @@ from llmrec.nn.examples import Example, NegativeSampler, Shards, cut_examples, w
 from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.prefix import PrefixScorer
-from llmrec.nn.recommender import Recommender
-from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
-from llmrec.nn.training import Judge, _done, _share_of_rate, fine_tune
+from llmrec.nn.training import _done, _share_of_rate
 from tests import tiny
-
-COLOURS = ("red", "blue", "green")
-THINGS = ("tea", "coffee", "cup", "pot", "film", "song", "book", "cat", "dog")
-ALL_UNSEEN = tiny.sizes(popularity=27)
-
-
-def plan(**changes: float) -> TrainingPlan:
-    usual = {
-        "seed": 1, "frozen_layers": 0, "negatives": 8, "batch_examples": 16,
-        "learning_rate": 1e-2, "max_epochs": 4, "max_minutes": 9, "validations": 1, "patience": 9,
-    }  # fmt: skip
-    return TrainingPlan(**usual | changes)
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """Items 0-8 are red, 9-17 blue, 18-26 green."""
-    texts = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
-    neighbours = {(item, item + 1): 0.5 for item in range(26)}
-    return tiny.catalogue(tmp_path_factory.mktemp("shop") / "catalogue", texts, together=neighbours)
-
-
-def likers(count: int, seed: int, liked: int = 6) -> list[User]:
-    """Users who each like things of one colour."""
-    rng = np.random.default_rng(seed)
-    return [tiny.user(f"u{n}", (9 * (n % 3) + rng.permutation(9)[:liked]).tolist()) for n in range(count)]
-
-
-def shuffled(users: list[User]) -> list[User]:
-    """The same users with likes dealt out anew, so that nothing follows from a history."""
-    rng = np.random.default_rng(5)
-    return [tiny.user(user.user_id, rng.permutation(27)[: len(user.liked)].tolist()) for user in users]
-
-
-def quality(scorer: Scorer, shop: Catalogue, column: str = "pair_logit") -> float:
-    """NDCG@10 of the four things of their colour that 15 new users have not seen yet."""
-    users = likers(15, seed=2, liked=5)
-    recommender = Recommender(catalogue=shop, scorer=scorer, tokens=tiny.tokens(), sizes=ALL_UNSEEN, fusion=None)
-    figures = []
-    for scored in recommender.score(users):
-        colour = int(scored.user.liked[0]) // 9
-        wanted = set(range(9 * colour, 9 * colour + 9)) - set(scored.user.seen.tolist())
-        ranked = scored.proposals.items[best_first(scored.features[:, COLUMN[column]], scored.proposals.items)]
-        figures.append(user_metrics(ranked.tolist(), wanted, [10])["NDCG", 10])
-    return float(np.mean(figures))
-
-
-def tune(
-    scorer: Scorer,
-    shop: Catalogue,
-    users: list[User],
-    training: TrainingPlan,
-    folder: Path,
-    judge: Judge,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> Outcome:
-    write_examples(folder / "examples", cut_examples(users, positives=2, history=5))
-    return fine_tune(scorer, tiny.tokens(), shop, folder / "examples", training, judge, report, folder / "checkpoints")
+from tests.nn.planted_shop import cuts, likers, plan, quality, shuffled, tune
 
 
 def learn(
     shop: Catalogue, users: list[User], training: TrainingPlan, folder: Path
 ) -> tuple[PrefixScorer, Outcome, list[Progress]]:
     scorer, told = tiny.scorer(layers=2), []
-    return scorer, tune(scorer, shop, users, training, folder, lambda: quality(scorer, shop), told.append), told
+    return scorer, tune(scorer, shop, cuts(users), training, folder, lambda: quality(scorer, shop), told.append), told
 
 
 def judged_by(
@@ -103,7 +40,7 @@ def judged_by(
         seen.append({name: weights.clone() for name, weights in scorer.state_dict().items()})
         return figures[len(seen) - 1]
 
-    outcome = tune(scorer, shop, likers(24, seed=1), training, folder, judge)
+    outcome = tune(scorer, shop, cuts(likers(24, seed=1)), training, folder, judge)
     return outcome, seen, scorer.state_dict()
 
 
@@ -135,7 +72,7 @@ def test_a_planted_pattern_is_learned_by_pair_scores_and_by_vectors(
 @pytest.mark.parametrize("name", ["joint", "dot", "bilinear", "attention"])
 def test_the_other_scorers_learn_by_the_same_steps(shop: Catalogue, tmp_path: Path, name: str) -> None:
     scorer = make_scorer(name, tiny.backbone(layers=2), cached_layers=1, seed=0)
-    outcome = tune(scorer, shop, likers(60, seed=1), plan(max_epochs=2), tmp_path, lambda: quality(scorer, shop))
+    outcome = tune(scorer, shop, cuts(likers(60, seed=1)), plan(max_epochs=2), tmp_path, lambda: quality(scorer, shop))
     assert outcome.ndcg > 0.8 > 0.7 > outcome.ndcg_before
 
 
@@ -185,7 +122,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(
         return looks[-1]
 
     with pytest.raises(Killed):
-        tune(killed, shop, users, training, tmp_path / "killed", judge)
+        tune(killed, shop, cuts(users), training, tmp_path / "killed", judge)
     resumed, outcome, told = learn(shop, users, training, tmp_path / "killed")
     assert outcome == expected
     assert same(resumed.state_dict(), undisturbed.state_dict())
@@ -224,14 +161,14 @@ def test_frozen_layers_keep_their_weights_and_the_others_move(shop: Catalogue, t
 def test_users_with_one_liked_item_teach_nothing(shop: Catalogue, tmp_path: Path) -> None:
     users = [tiny.user(items=[3]), tiny.user(items=[])]
     with pytest.raises(ValueError, match=r"examples: holds no training example"):
-        tune(tiny.scorer(), shop, users, plan(), tmp_path, lambda: 0.0)
+        tune(tiny.scorer(), shop, cuts(users), plan(), tmp_path, lambda: 0.0)
 
 
 def test_a_loss_that_is_not_finite_stops_training(shop: Catalogue, tmp_path: Path) -> None:
     scorer = tiny.scorer()
     torch.nn.init.constant_(scorer.head.bias, math.nan)
     with pytest.raises(FloatingPointError, match=r"training loss is nan at step 1"):
-        tune(scorer, shop, likers(6, seed=1), plan(), tmp_path, lambda: 0.0)
+        tune(scorer, shop, cuts(likers(6, seed=1)), plan(), tmp_path, lambda: 0.0)
 
 
 def test_listwise_is_each_positive_against_the_negatives_of_its_own_list() -> None:
@@ -277,8 +214,11 @@ def test_in_batch_is_a_softmax_over_unknown_items_with_the_logq_correction() -> 
 def test_examples_cut_a_users_likes_into_history_and_what_came_next() -> None:
     user = tiny.user(items=[4, 8, 1, 7, 3, 9])
     found = cut_examples([user, tiny.user(items=[5])], positives=2, history=4)
-    cuts = [(e.history.tolist(), e.positives.tolist()) for e in found]
-    assert cuts == [([4], [8, 1]), ([4, 8, 1], [7, 3]), ([8, 1, 7, 3], [9])]
+    assert [(e.history.tolist(), e.positives.tolist()) for e in found] == [
+        ([4], [8, 1]),
+        ([4, 8, 1], [7, 3]),
+        ([8, 1, 7, 3], [9]),
+    ]
 
 
 def read(shop: Catalogue, folder: Path, epoch: int, seed: int = 1) -> list[tuple[list[int], ...]]:
@@ -290,7 +230,7 @@ def read(shop: Catalogue, folder: Path, epoch: int, seed: int = 1) -> list[tuple
 def test_each_epoch_reads_all_examples_in_an_order_of_its_own_with_negatives_drawn_anew(
     shop: Catalogue, tmp_path: Path
 ) -> None:
-    cut = cut_examples(likers(20, seed=1), positives=2, history=5)
+    cut = cuts(likers(20, seed=1))
     write_examples(tmp_path / "shard=0", cut[:30])
     write_examples(tmp_path / "shard=1", cut[30:])
     first, second = (read(shop, tmp_path, epoch) for epoch in (0, 1))

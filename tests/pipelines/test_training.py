@@ -14,6 +14,7 @@ from llmrec.nn.sources import SOURCES
 from llmrec.pipelines import training
 from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, worth_its_parts
 from llmrec.settings import Config, Texts, Train
+from llmrec.spark.examples import of_likes
 from tests import tiny
 
 
@@ -84,7 +85,7 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     )
     few = Config(train=Train(max_validation_users=10))
     with pytest.raises(Enough):
-        train_scorer(None, None, None, users, users, few, print, tmp_path)  # type: ignore[arg-type]
+        train_scorer(None, None, None, of_likes(users, positives=1, history=5), users, few, print, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Enough):
         train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10

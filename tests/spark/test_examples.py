@@ -1,10 +1,12 @@
+import math
 from pathlib import Path
 
 import numpy as np
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from llmrec.nn.examples import Shards, cut_examples
-from llmrec.spark.examples import write_examples
+from llmrec.spark.examples import of_events, of_impressions, of_likes, write_examples
 from tests import tiny
 
 
@@ -25,7 +27,7 @@ def read(folder: Path) -> list[tuple]:
 
 def test_spark_cuts_the_same_examples_as_the_function_for_those_without_it(spark: SparkSession, tmp_path: Path) -> None:
     users, rows = learners(spark, 30, tasks=3)
-    count = write_examples(rows, tmp_path / "all", positives=2, history=5, at_most=1000, seed=1)
+    count = write_examples(of_likes(rows, positives=2, history=5), tmp_path / "all", at_most=1000, seed=1)
     expected = [
         (e.text, e.history.tolist(), e.positives.tolist(), e.seen.tolist())
         for e in cut_examples(users, positives=2, history=5)
@@ -41,8 +43,51 @@ def test_too_many_examples_are_sampled_and_the_tasks_of_the_input_do_not_matter(
     for tasks in (1, 4):
         _, rows = learners(spark, 300, tasks)
         folder = tmp_path / f"{tasks}"
-        counts.append(write_examples(rows, folder, positives=2, history=5, at_most=200, seed=1))
+        counts.append(write_examples(of_likes(rows, positives=2, history=5), folder, at_most=200, seed=1))
         samples.append(read(folder))
     assert counts[0] == counts[1] == len(samples[0])
     assert abs(counts[0] - 200) < 45  # three standard deviations of a sample by hash
     assert samples[0] == samples[1]
+
+
+def rows(examples: DataFrame) -> list[tuple]:
+    names = ("user_id", "part", "text", "history", "positives", "others", "ratings", "seen")
+    return sorted(tuple(row[name] for name in names) for row in examples.collect())
+
+
+def test_of_events_what_was_not_liked_is_kept_apart_and_both_come_with_ratings(spark: SparkSession) -> None:
+    events = spark.createDataFrame(
+        [("a", 1, 1, True, 5.0), ("a", 2, 2, False, 1.0), ("a", 3, 3, True, None), ("a", 4, 4, False, 2.0),
+         ("a", 5, 5, True, 4.0), ("a", 1, 6, True, 3.0), ("b", 1, 1, False, 1.0), ("b", 2, 2, True, 5.0)],
+        "user_id string, item int, day int, likes boolean, value double",
+    ).withColumn("event_time", F.timestamp_seconds("day"))  # fmt: skip
+    users = spark.createDataFrame(
+        [("a", "of a", [1, 2]), ("b", "", [1, 2])], "user_id string, text string, seen array<int>"
+    )
+    found = rows(of_events(events, users, counted=9, positives=2, history=2))
+    # Item 1 of a stands at its last time; b has liked nothing before the cut.
+    assert [row[:6] for row in found] == [("a", "3", "of a", [3], [5, 1], [])]
+    assert found[0][6:] == ([4.0, 3.0], [1, 2])
+    [first, second] = rows(of_events(events.filter("day < 6"), users, counted=9, positives=2, history=2))
+    assert (first[3], first[4], first[5]) == ([1], [3], [2])
+    assert math.isnan(first[6][0])
+    assert first[6][1] == 1.0
+    assert (second[3], second[4], second[5], second[6]) == ([1, 3], [5], [4], [4.0, 2.0])
+
+
+def test_of_impressions_clicks_are_set_against_what_was_shown_with_the_history_before(spark: SparkSession) -> None:
+    impressions = spark.createDataFrame(
+        [("r1", "a", 7, True, 5), ("r1", "a", 8, False, 5), ("r1", "a", 9, False, 5), ("r1", "a", 7, False, 5),
+         ("r2", "a", 8, False, 9), ("r3", "new", 7, True, 9)],
+        "request_id string, user_id string, item int, clicked boolean, second int",
+    ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
+    events = spark.createDataFrame(
+        [("a", 1, 1, True), ("a", 2, 2, False), ("a", 3, 3, True), ("a", 1, 4, True), ("a", 4, 5, True)],
+        "user_id string, item int, second int, likes boolean",
+    ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
+    users = spark.createDataFrame([("a", "of a", [1, 2])], "user_id string, text string, seen array<int>")
+    assert rows(of_impressions(impressions, events, users, history=2)) == [
+        ("a", "r1", "of a", [3, 1], [7], [8, 9], [], [1, 2]),
+        ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2]),
+        ("new", "r3", "", [], [7], [], [], []),
+    ]

@@ -1,0 +1,62 @@
+"""What fine-tuning learns from, as the configuration says."""
+
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.errors import InputTableError
+from llmrec.nn.examples import NEAR
+from llmrec.nn.ratings import RatingScale
+from llmrec.settings import Config
+from llmrec.spark import examples
+from llmrec.spark.items import INDEX
+from llmrec.spark.splits import PART, TRAIN, first_moment
+
+
+def choose_examples(
+    parts: DataFrame, users: DataFrame, impressions: DataFrame | None, items: DataFrame, until: date, config: Config
+) -> DataFrame:
+    """Return the examples of the training period; see spark.examples.
+
+    Args:
+        parts: events with ``part``.
+        users: user rows of the training events.
+        impressions: the table, needed where the configuration learns from it.
+        items: the night's.
+        until: the day before which the training period ends for all.
+        config: says what is learned from.
+
+    Raises InputTableError if there are no impressions and some are needed.
+    """
+    settings, history = config.train, max(config.texts.history_items, NEAR)
+    learning = parts.filter(F.col(PART) == TRAIN)
+    if settings.learn_from == "likes":
+        return examples.of_likes(users, positives=settings.positives, history=history)
+    if settings.learn_from == "events":
+        counted = config.candidates.covisitation_events
+        return examples.of_events(learning, users, counted=counted, positives=settings.positives, history=history)
+    if impressions is None:
+        raise InputTableError(
+            f"{config.tables.name(C.IMPRESSIONS)}: is missing, expected as train.learn_from is impressions"
+        )
+    held_out = parts.filter(F.col(PART) != TRAIN).groupBy(C.USER).agg(F.min(C.EVENT_TIME).alias("_held_out"))
+    end = F.least(F.coalesce("_held_out", first_moment(until)), first_moment(until))
+    shown = impressions.join(items.select(C.ITEM, INDEX), on=C.ITEM, how="inner")
+    before = shown.join(held_out, on=C.USER, how="left").filter(F.col(C.EVENT_TIME) < end)
+    return examples.of_impressions(before, learning, users, history=history)
+
+
+def rating_scale(chosen: DataFrame) -> RatingScale:
+    """Return the scale of the ratings of examples.
+
+    Raises InputTableError if there are not two different ones.
+    """
+    rating = chosen.select(F.explode("ratings").alias("rating")).filter(~F.isnan("rating"))
+    found = rating.agg(F.min("rating"), F.max("rating"), F.avg("rating"), F.stddev_pop("rating")).head()
+    if found is None or not found[3]:
+        raise InputTableError(
+            f"events: ratings are all {found[0] if found else None}, expected different ones to learn"
+        )
+    return RatingScale(*(float(one) for one in found))

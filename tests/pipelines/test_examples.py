@@ -1,0 +1,63 @@
+from datetime import date
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from llmrec.errors import InputTableError
+from llmrec.nn.ratings import RatingScale
+from llmrec.pipelines.examples import choose_examples, rating_scale
+from llmrec.settings import Config, Train
+
+UNTIL = date(2026, 1, 10)
+
+
+def moments(frame: DataFrame) -> DataFrame:
+    return frame.withColumn("event_time", F.to_timestamp(F.format_string("2026-01-%02d", "day")))
+
+
+def chosen(spark: SparkSession, learn_from: str, impressions: DataFrame | None = None) -> list[tuple]:
+    parts = moments(spark.createDataFrame(
+        [("a", 1, 1, True, 5.0, "train"), ("a", 2, 2, False, 1.0, "train"), ("a", 3, 3, True, 4.0, "train"),
+         ("a", 4, 6, True, 4.0, "validation"), ("b", 1, 1, True, 2.0, "train")],
+        "user_id string, item int, day int, likes boolean, value double, part string",
+    ))  # fmt: skip
+    users = spark.createDataFrame(
+        [("a", "", [1, 3], [1, 2, 3]), ("b", "", [1], [1])],
+        "user_id string, text string, liked array<int>, seen array<int>",
+    )
+    items = spark.createDataFrame([(f"i{n}", n) for n in range(9)], "item_id string, item int")
+    config = Config(train=Train(learn_from=learn_from, positives=2))
+    examples = choose_examples(parts, users, impressions, items, UNTIL, config)
+    return sorted((row.user_id, row.history, row.positives, row.others, row.ratings) for row in examples.collect())
+
+
+def test_examples_come_from_what_the_configuration_names(spark: SparkSession) -> None:
+    assert chosen(spark, "likes") == [("a", [1], [3], [], [])]
+    assert chosen(spark, "events") == [("a", [1], [3], [2], [4.0, 1.0])]
+
+
+def test_what_was_shown_after_a_users_held_out_events_began_is_not_learned_from(spark: SparkSession) -> None:
+    impressions = moments(spark.createDataFrame(
+        [("r1", "a", "i7", True, 5), ("r1", "a", "i8", False, 5), ("r2", "a", "i7", True, 6),
+         ("r3", "b", "i7", True, 9), ("r3", "b", "gone", False, 9), ("r4", "b", "i8", True, 10)],
+        "request_id string, user_id string, item_id string, clicked boolean, day int",
+    ))  # fmt: skip
+    # r2: a's held-out events have begun; r4: so has the validation period; one item is not there any more.
+    assert chosen(spark, "impressions", impressions) == [("a", [1, 3], [7], [8], []), ("b", [1], [7], [], [])]
+
+
+def test_impressions_that_are_not_there_are_an_error(spark: SparkSession) -> None:
+    with pytest.raises(
+        InputTableError, match=r"lake/impressions: is missing, expected as train\.learn_from is impress"
+    ):
+        chosen(spark, "impressions")
+
+
+def test_the_scale_is_that_of_the_ratings_there_are(spark: SparkSession) -> None:
+    schema = "ratings array<float>"
+    found = rating_scale(spark.createDataFrame([([1.0, float("nan")],), ([],), ([5.0, 3.0],)], schema))
+    assert found == RatingScale(1.0, 5.0, 3.0, pytest.approx((8 / 3) ** 0.5))
+    for nothing in ([([2.0, 2.0],)], [([],)], [([float("nan")],)]):
+        with pytest.raises(InputTableError, match="expected different ones to learn"):
+            rating_scale(spark.createDataFrame(nothing, schema))
