@@ -161,7 +161,9 @@ class Benchmark:
         scorer.to(pick_device())
         with training_bar() as report:
             examples = of_likes(self.learners, positives=train.positives, history=max(texts.history_items, NEAR))
-            train_scorer(scorer, tokens, catalogue, examples, judges, self.config, report, self.work)
+            train_scorer(
+                scorer, tokens, catalogue, examples, judges, self.config, report, self.work, self.work / "checkpoints"
+            )
         self.versions["model"] = save_encoder(self.work / "model", scorer.cpu(), tokens)
 
     def rank(self, model: str, valid: DataFrame, test: DataFrame, until: date, config: Config) -> list[Metric]:

@@ -4,6 +4,7 @@ spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-23
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from llmrec.pipelines.training import (
     train_ranker,
     train_scorer,
     train_sequential,
+    training_key,
 )
 from llmrec.progress import spark_progress, training_bar
 from llmrec.spark.shipping import ship_folder
@@ -68,13 +70,14 @@ def main(run: Run) -> None:
         before = build_catalogue(night, learning, rows, vectors, config, work / "before", until, relations=wanted)
         stage.rows_out = len(before)
     with run.stage("fine-tuning") as stage:
-        outcome = None
+        outcome = checkpoints = None
         if isinstance(scorer, Scorer):
+            chosen = choose_examples(parts, rows, impressions, night.items, until, config)
+            checkpoints = Path(config.work, f"training-{training_key(version, chosen, config)}")
             set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:
-                chosen = choose_examples(parts, rows, impressions, night.items, until, config)
-                outcome = train_scorer(scorer, tokens, before, chosen, judges, config, report, work)
+                outcome = train_scorer(scorer, tokens, before, chosen, judges, config, report, work, checkpoints)
             return_memory()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:
@@ -103,6 +106,8 @@ def main(run: Run) -> None:
         info = finish_model(work / "model", rankers.ranker, facts, rankers.ablations)
         load_encoder(work / "model")
         replace_folder(work / "model", Path(config.model))
+        if checkpoints:
+            shutil.rmtree(checkpoints)
         run.model_version = info.version
     said = f"model {info.version} written to {config.model}"
     if outcome:

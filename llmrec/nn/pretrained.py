@@ -3,13 +3,15 @@
 All families here have layer norms after their sublayers and absolute positions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from llmrec.errors import ArtifactError
 from llmrec.nn.backbone import ACTIVATIONS, Backbone, BackboneShape
@@ -59,7 +61,7 @@ def load_backbone(path: str, allow_download: bool = False) -> Backbone:
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=not allow_download, trust_remote_code=False)
         require_supported(config, path)
-        with _quiet():
+        with quiet():
             model = AutoModel.from_pretrained(
                 path,
                 config=config,
@@ -140,18 +142,14 @@ def _activation(config: Any) -> str:
     return str(config.activation if config.model_type == "distilbert" else config.hidden_act)
 
 
-class _quiet:
-    """Keeps the loading bar and the load report of transformers out of a job's output."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._level = logging.get_verbosity()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self._level)
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the bars and reports of transformers out of a job's output."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
         logging.enable_progress_bar()

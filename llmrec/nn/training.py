@@ -1,12 +1,16 @@
 """Fine-tuning of the encoder: the pair scorer and the dense vectors learn together from one pass over each user."""
 
+import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
@@ -25,6 +29,7 @@ from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.examples import Shards
 from llmrec.nn.objectives import Objectives
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
+from llmrec.nn.pretrained import quiet
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
@@ -49,7 +54,8 @@ def fine_tune(
 ) -> Outcome:
     """Train ``scorer`` in place and leave it with the weights of its best validation.
 
-    A training that was killed goes on from its last validation, and comes to what it would have come to.
+    A training that was killed goes on from its last validation, and comes to what it would have come to; one that had
+    come to its end is taken over as it is.
 
     Args:
         scorer: the pretrained encoder with an untrained head, on its device.
@@ -63,6 +69,9 @@ def fine_tune(
 
     Raises ValueError if there is no example, and FloatingPointError if the loss is not finite.
     """
+    finished = checkpoints / "finished.safetensors"
+    if finished.exists():
+        return _take_over(finished, scorer, report)
     shards = Shards(examples, catalogue, negatives=plan.negatives, seed=plan.seed)
     if not len(shards):
         raise ValueError(f"{examples}: holds no training example, expected some")
@@ -80,7 +89,21 @@ def fine_tune(
         callbacks=[EarlyStoppingCallback(plan.patience)],
     )
     trainer.remove_callback(PrinterCallback)
-    return trainer.learn(scorer, judge, report, 60 * plan.max_minutes)
+    with quiet():
+        outcome = trainer.learn(scorer, judge, report, 60 * plan.max_minutes)
+    weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
+    save_file(weights, finished, {"outcome": json.dumps(asdict(outcome))})
+    return outcome
+
+
+def _take_over(finished: Path, scorer: Scorer, report: Report) -> Outcome:
+    """Load the weights that an earlier training, of the same plan and examples, came to."""
+    with safe_open(finished, "pt") as file:
+        outcome = Outcome(**json.loads(file.metadata()["outcome"]))
+        scorer.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, no mapping
+    report(Progress(outcome.steps, outcome.steps, ndcg=outcome.ndcg))
+    scorer.eval()
+    return outcome
 
 
 class _Trainer(Trainer):
@@ -192,6 +215,7 @@ def _arguments(plan: TrainingPlan, examples: int, device: torch.device, checkpoi
         accelerator_config={"dispatch_batches": False},
         use_cpu=device.type == "cpu",
         report_to="none",
+        restore_callback_states_from_checkpoint=True,
         disable_tqdm=True,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are several processes, never threads of one

@@ -1,5 +1,7 @@
 """From events to a model: who learns, who judges when to stop, and what the ranker learns from."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
@@ -100,6 +102,7 @@ def train_scorer(
     config: Config,
     report: Callable[[Progress], None],
     work: Path,
+    checkpoints: Path,
 ) -> Outcome:
     """Fine-tune ``scorer`` in place.
 
@@ -111,7 +114,8 @@ def train_scorer(
         judges: users with ``targets`` of the validation period; a slice of them decides early stopping.
         config: gives the plan.
         report: told of every step.
-        work: folder for examples and checkpoints.
+        work: folder for the examples.
+        checkpoints: folder from which a training that was killed goes on; see `training_key`.
 
     Raises InputTableError if there is nothing to learn from or nobody to judge by.
     """
@@ -127,7 +131,14 @@ def train_scorer(
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
     judge = _judge(scorer, tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
     plan = _plan(config, ratings)
-    return fine_tune(scorer, tokens, catalogue, work / "examples", plan, judge, report, work / "checkpoints-tuning")
+    return fine_tune(scorer, tokens, catalogue, work / "examples", plan, judge, report, checkpoints)
+
+
+def training_key(encoder_version: str, examples: DataFrame, config: Config) -> str:
+    """Return what a training depends on, in 12 hexadecimal digits: the same key, the same result."""
+    rows = examples.agg(F.count("*"), F.sum(F.xxhash64(*examples.columns).cast("decimal(38, 0)"))).head()
+    settings = config.model_dump(mode="json", include={"train", "texts", "candidates", "holdout", "liking"})
+    return hashlib.sha256(json.dumps([encoder_version, str(rows), settings]).encode()).hexdigest()[:12]
 
 
 def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) -> Sequential | None:
@@ -265,7 +276,7 @@ def _plan(config: Config, ratings: RatingScale | None) -> TrainingPlan:
     settings = config.train
     return TrainingPlan(
         seed=settings.seed,
-        objectives=settings.objectives,
+        objectives={str(name): weight for name, weight in settings.objectives.items()},
         ratings=ratings,
         label_smoothing=settings.label_smoothing,
         frozen_layers=settings.frozen_layers,

@@ -18,7 +18,7 @@ from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorers import make_scorer
-from llmrec.nn.training import _done, _share_of_rate
+from llmrec.nn.training import Judge, _done, _share_of_rate
 from tests import tiny
 from tests.nn.planted_shop import cuts, likers, plan, quality, shuffled, tune
 
@@ -127,6 +127,37 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(
     assert outcome == expected
     assert same(resumed.state_dict(), undisturbed.state_dict())
     assert told[0].step == 2 * (validation - 1)  # the last one that was finished, one every two steps
+
+
+def read_out(figures: list[float]) -> Judge:
+    """A judge that knows its figures beforehand, and is killed after them."""
+    left = iter(figures)
+
+    def judge() -> float:
+        for figure in left:
+            return figure
+        raise Killed
+
+    return judge
+
+
+def test_a_killed_training_stops_as_early_as_it_would_have(shop: Catalogue, tmp_path: Path) -> None:
+    training, examples = plan(validations=2, max_epochs=2, patience=2), cuts(likers(24, seed=1))
+    whole = tune(tiny.scorer(layers=2), shop, examples, training, tmp_path / "a", read_out([0.1, 0.5, 0.4, 0.3]))
+    with pytest.raises(Killed):
+        tune(tiny.scorer(layers=2), shop, examples, training, tmp_path / "b", read_out([0.1, 0.5, 0.4]))
+    resumed = tune(tiny.scorer(layers=2), shop, examples, training, tmp_path / "b", read_out([0.1, 0.3]))
+    assert resumed == whole
+    assert whole.steps == 6
+
+
+def test_a_training_that_had_come_to_its_end_is_taken_over_as_it_is(shop: Catalogue, tmp_path: Path) -> None:
+    once, expected, _ = learn(shop, likers(24, seed=1), plan(max_epochs=1), tmp_path)
+    again, told = tiny.scorer(layers=2), []
+    outcome = tune(again, shop, cuts(likers(24, seed=1)), plan(max_epochs=1), tmp_path, read_out([]), told.append)
+    assert outcome == expected
+    assert same(again.state_dict(), once.state_dict())
+    assert (told[-1].step, told[-1].ndcg) == (expected.steps, expected.ndcg)
 
 
 def test_early_stopping_keeps_the_weights_of_the_best_validation(shop: Catalogue, tmp_path: Path) -> None:

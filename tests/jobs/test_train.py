@@ -1,0 +1,85 @@
+"""train on the planted world: what it learns from, and what a killed one leaves behind."""
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from llmrec.cli import run_job
+from llmrec.pipelines import training
+from tests import planted, tiny
+
+jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score")}
+
+
+def run(job: str, folder: Path, *overrides: str) -> int:
+    argv = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, "--set", *overrides]
+    return run_job(job, jobs[job].main, description="", needs_run_date=True, argv=argv)
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    tiny.encoder_folder(folder / "encoder")
+    planted.write_sources(folder)
+    assert run("prepare", folder, "train.seed=1") == 0
+    return folder
+
+
+def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("train", folder, f"model={folder}/whole") == 0
+    judging: Callable[..., Callable[[], float]] = training._judge
+    looks = []
+
+    def killed_at_the_fourth_look(*parts: Any) -> Callable[[], float]:
+        judge = judging(*parts)
+
+        def look() -> float:
+            looks.append(judge())
+            if len(looks) == 4:
+                raise MemoryError("killed")
+            return looks[-1]
+
+        return look
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_judge", killed_at_the_fourth_look)
+        assert run("train", folder, f"model={folder}/killed") == 1
+    assert not (folder / "killed").exists()
+    [left] = (folder / "work").glob("training-*")
+    assert run("train", folder, f"model={folder}/killed") == 0
+    assert manifest(folder / "killed")["files"] == manifest(folder / "whole")["files"]
+    assert not left.exists()
+
+
+def test_clicks_alone_teach_the_taste_from_impressions_and_the_model_scores_a_night(
+    spark: SparkSession, folder: Path
+) -> None:
+    other = {"red": "blue", "blue": "red"}
+    rows = [
+        (f"r{number}", user, shown, shown == item, at)
+        for number, (user, item, _, at) in enumerate(planted.events())
+        for shown in (item, other[item.split("-")[0]] + item[item.index("-") :])
+    ]
+    schema = "request_id string, user_id string, item_id string, clicked boolean, event_time timestamp"
+    spark.createDataFrame(rows, schema).write.format("delta").mode("overwrite").save(f"{folder}/lake/impressions")
+    learning = ("train.learn_from=impressions", "train.objectives={bce: 1}", f"model={folder}/clicks")
+    assert run("train", folder, *learning, "train.max_epochs=4", "train.patience=20") == 0
+    metrics = manifest(folder / "clicks")["metrics"]
+    assert metrics["validation_ndcg@10"] > metrics["validation_ndcg@10_before_fine_tuning"] + 0.05
+    assert run("score", folder, *learning) == 0
+    assert spark.read.format("delta").load(f"{folder}/lake/recommendations").count() == (planted.USERS + 2) * 4
+
+
+def test_ratings_are_refused_where_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", folder, "train.learn_from=events", "train.objectives={mse: 1}") == 2
+    assert "ratings are all None, expected different ones to learn" in capsys.readouterr().err
