@@ -22,7 +22,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -53,6 +53,7 @@ from llmrec.nn.scorers import make_scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.training import fine_tune
+from llmrec.nn.tuning import Tuning
 
 SEEDS = (1, 2, 3)
 TUNED = PREFIX, JOINT = "prefix-2", "joint"
@@ -150,10 +151,11 @@ def _train(data: Path, work: Path, trial: Trial) -> Scorer:
     if not weights.is_file():
         bench = open_benchmark(data, work)
         plan = TrainingPlan(
-            seed=trial.seed, frozen_layers=0, negatives=4, batch_examples=16, learning_rate=trial.rate,
+            seed=trial.seed, objectives={"listwise": 1.0, "in-batch": 1.0}, ratings=None, label_smoothing=0.0,
+            tuning=Tuning("full", 1, 0, frozen_embeddings=False), layer_decay=1.0, negatives=4, batch_examples=16, learning_rate=trial.rate,
             max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
         )  # fmt: skip
-        keep_last: Callable[[], float] = itertools.count().__next__  # every system takes all steps
+        looks = itertools.count()  # the last is the best: every system takes all steps
         cuts = cut_examples(bench.learners, positives=1, history=LIMITS.history_items)
         chosen = np.random.default_rng(trial.seed).permutation(len(cuts))[:EXAMPLES]
         begun = time.process_time()
@@ -161,7 +163,7 @@ def _train(data: Path, work: Path, trial: Trial) -> Scorer:
             folder = Path(name)
             write_examples(folder / "examples", [cuts[place] for place in chosen])
             fine_tune(
-                scorer, bench.tokens, bench.catalogue, folder / "examples", plan, keep_last, lambda _: None,
+                scorer, bench.tokens, bench.catalogue, folder / "examples", plan, lambda _: next(looks), lambda _: None,
                 folder / "checkpoints",
             )  # fmt: skip
         torch.save(scorer.state_dict(), weights)

@@ -96,6 +96,7 @@ def main(run: Run) -> None:
             "validation_ndcg@10": outcome.ndcg,
             "validation_ndcg@10_before_fine_tuning": outcome.ndcg_before,
             "training_losses": outcome.losses,
+            "parameters": {"learning": outcome.learning, "all": outcome.parameters},
         }  # fmt: skip
         metrics = {
             **tuning,
@@ -113,7 +114,8 @@ def main(run: Run) -> None:
     if outcome:
         said += (
             f": pair scorer NDCG@10 on validation candidates {outcome.ndcg_before:.4f} before fine-tuning, "
-            f"{outcome.ndcg:.4f} after {outcome.steps} steps"
+            f"{outcome.ndcg:.4f} after {outcome.steps} steps, {outcome.learning:,} of {outcome.parameters:,} parameters "
+            "learning"
         )
     print(said)
 

@@ -142,8 +142,18 @@ class Train(Settings):
     """How far two-class and bce move the truth towards even chances."""
     cached_layers: int = Field(default=4, ge=0)
     """Lower layers in which a candidate does not see the user, so that they are computed once per item (k of L)."""
+    tuning: Literal["full", "head", "lora", "adalora", "adapters", "prefix"] = "full"
+    """What of the encoder learns, beside the scorer's head: its weights; nothing; or little that is added to it: a
+    low-rank part of queries and values, the same with ranks dealt out by importance, a bottleneck after each sublayer,
+    virtual tokens that every text attends to."""
+    tuning_rank: PositiveInt = 8
+    """Rank of lora and adalora, width of adapters, virtual tokens of prefix."""
     frozen_layers: int = Field(default=2, ge=0)
-    """Lower layers, and the embeddings, that keep their pretrained weights."""
+    """Lower layers, and the embeddings, that keep their pretrained weights; adapters and prefix are in all layers."""
+    frozen_embeddings: bool = False
+    """Whether the embeddings keep theirs even if frozen_layers is 0."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """What the learning rate of a layer is multiplied with for that of the one below."""
     max_examples: PositiveInt = 20_000
     """Training examples per epoch (one user's history and the items liked next), sampled by hash."""
     positives: PositiveInt = 4

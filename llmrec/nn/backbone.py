@@ -5,9 +5,10 @@ transformers takes a worker longer than scoring some thousand pairs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -37,6 +38,30 @@ class BackboneShape:
     """Where positions start to count (RoBERTa: after the padding index)."""
     activation: str
     norm_epsilon: float
+    adapter_width: int = 0
+    """Of the bottleneck after each sublayer; 0 where there is none."""
+    virtual_tokens: int = 0
+    """Learned keys and values that every text attends to, in every block."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether it is a BERT with nothing added."""
+        return not self.adapter_width and not self.virtual_tokens
+
+
+class Adapter(nn.Module):
+    """A bottleneck beside the identity; at first it adds nothing (Houlsby et al., 2019)."""
+
+    def __init__(self, width: int, narrow: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, narrow), nn.Linear(narrow, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(N, D) -> (N, D)."""
+        adapted: Tensor = states + self.up(functional.gelu(self.down(states)))
+        return adapted
 
 
 class Block(nn.Module):
@@ -53,12 +78,29 @@ class Block(nn.Module):
         self.down = nn.Linear(shape.inner_width, shape.width)
         self.output_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
         self._activation = ACTIVATIONS[shape.activation]
+        self.adapters: nn.ModuleList | None = None
+        """After attention, and after the feed-forward part."""
+        self.virtual: nn.Parameter | None = None
+        """Keys and values of virtual tokens, (2, H, tokens, E) (Li and Liang, 2021)."""
 
     def after_attention(self, states: Tensor, attended: Tensor) -> Tensor:
         """Finish the block: states and attended values, both (N, D), give the next states (N, D)."""
-        states = self.attention_norm(states + self.output(attended))
-        finished: Tensor = self.output_norm(states + self.down(self._activation(self.up(states))))
+        states = self.attention_norm(states + self._adapt(0, self.output(attended)))
+        finished: Tensor = self.output_norm(states + self._adapt(1, self.down(self._activation(self.up(states)))))
         return finished
+
+    def with_virtual(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Put keys and values of the virtual tokens, if any, before those of S texts, (S, H, T, E)."""
+        if self.virtual is None:
+            return key, value
+        learned = [one.to(key.dtype).expand(len(key), -1, -1, -1) for one in self.virtual]
+        return torch.cat([learned[0], key], 2), torch.cat([learned[1], value], 2)
+
+    def _adapt(self, place: int, states: Tensor) -> Tensor:
+        if self.adapters is None:
+            return states
+        adapted: Tensor = self.adapters[place](states)
+        return adapted
 
 
 class Embeddings(nn.Module):
@@ -91,6 +133,10 @@ class Backbone(nn.Module):
         self.shape = shape
         self.embeddings = Embeddings(shape)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        if shape.adapter_width:
+            self.add_adapters(shape.adapter_width)
+        if shape.virtual_tokens:
+            self.add_virtual_tokens(shape.virtual_tokens)
 
     @property
     def stack(self) -> list[Block]:
@@ -116,9 +162,19 @@ class Backbone(nn.Module):
         states: Tensor = self.embeddings(words, positions + self.shape.first_position, side)
         return states
 
-    def freeze_lower(self, layers: int) -> None:
-        """Keep the pretrained weights of the embeddings and the first ``layers`` blocks; 0 freezes nothing."""
-        if layers:
-            self.embeddings.requires_grad_(False)
-        for block in self.stack[:layers]:
-            block.requires_grad_(False)
+    def add_adapters(self, width: int) -> None:
+        """Put a bottleneck of ``width`` after each sublayer."""
+        self.shape = replace(self.shape, adapter_width=width)
+        for block in self.stack:
+            block.adapters = nn.ModuleList(Adapter(self.shape.width, width) for _ in range(2))
+
+    def add_virtual_tokens(self, count: int) -> None:
+        """Let every text attend to ``count`` learned tokens in each block."""
+        self.shape = replace(self.shape, virtual_tokens=count)
+        heads = self.shape.heads
+        for block in self.stack:
+            block.virtual = nn.Parameter(torch.randn(2, heads, count, self.shape.width // heads))
+
+    def with_virtual(self, valid: Tensor) -> Tensor:
+        """Put the virtual tokens, if any, before what is ``valid`` of S texts, (S, T)."""
+        return functional.pad(valid, (self.shape.virtual_tokens, 0), value=True)

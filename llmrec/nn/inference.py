@@ -22,8 +22,9 @@ def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -
     if isinstance(scorer, Unread):
         return scorer
     scorer, on_cpu = scorer.eval(), scorer.device.type == "cpu"
-    if on_cpu and isinstance(scorer, PrefixScorer):
-        return Engine(scorer, precision or best_float())
+    fast = scorer if isinstance(scorer, PrefixScorer) and scorer.backbone.shape.is_plain else None
+    if on_cpu and fast:
+        return Engine(fast, precision or best_float())
     if not on_cpu:
         shape = scorer.backbone.shape
         if not is_supported(shape.width // shape.heads, torch.cuda.get_device_capability(scorer.device)):
@@ -32,4 +33,4 @@ def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -
         precision = best_float() if on_cpu else Precision.BFLOAT16
     if precision is Precision.FLOAT32:
         return scorer
-    return GpuEngine(scorer) if isinstance(scorer, PrefixScorer) else copy.deepcopy(scorer).to(torch.bfloat16)
+    return GpuEngine(fast) if fast else copy.deepcopy(scorer).to(torch.bfloat16)

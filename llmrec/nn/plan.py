@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmrec.nn.ratings import RatingScale
+from llmrec.nn.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class TrainingPlan:
     ratings: RatingScale | None
     """Of what is learned, where ratings are."""
     label_smoothing: float
-    frozen_layers: int
+    tuning: Tuning
+    layer_decay: float
     negatives: int
     batch_examples: int
     learning_rate: float
@@ -50,3 +52,7 @@ class Outcome:
     """The same before the first step."""
     losses: list[float]
     """Mean training loss between validations."""
+    learning: int
+    """How many parameters learned."""
+    parameters: int
+    """How many there were, with those that were added."""

@@ -70,10 +70,11 @@ class PrefixScorer(Scorer):
         for depth, block in enumerate(self.backbone.stack):
             key, value = self._split(block.key(states)), self._split(block.value(states))
             if depth >= self.cached_layers:
-                keys.append(layout.pad(key).transpose(1, 2))
-                values.append(layout.pad(value).transpose(1, 2))
+                seen = block.with_virtual(layout.pad(key).transpose(1, 2), layout.pad(value).transpose(1, 2))
+                keys.append(seen[0])
+                values.append(seen[1])
             states = block.after_attention(states, self._attend_own(block, states, key, value, layout))
-        return UserStates(keys, values, layout.valid, mean_vectors(states, layout))
+        return UserStates(keys, values, self.backbone.with_virtual(layout.valid), mean_vectors(states, layout))
 
     def encode_items(self, items: Ragged) -> ItemStates:
         """Run S item texts through the lower blocks, which do not depend on the user."""

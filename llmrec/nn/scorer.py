@@ -124,7 +124,8 @@ class Scorer(nn.Module, ABC):
         query, key, value = (
             layout.pad(flat).transpose(1, 2) for flat in (self._split(block.query(states)), key, value)
         )
-        valid = layout.valid[:, None, None, :]
+        key, value = block.with_virtual(key, value)
+        valid = self.backbone.with_virtual(layout.valid)[:, None, None, :]
         if key.device.type == "cpu" and key.dtype is torch.bfloat16:  # torch's own is slow there, backwards above all
             logits = (query * key.shape[-1] ** -0.5 @ key.transpose(-1, -2)).masked_fill(~valid, -torch.inf)
             attended = logits.softmax(-1).to(value.dtype) @ value

@@ -33,12 +33,13 @@ from llmrec.nn.pretrained import quiet
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
+from llmrec.nn.tuning import Tuned
 
 _WARM_UP, _LEAST = 0.1, 0.01
 _SLACK = 0.01
 _NDCG, _SPENT = "eval_ndcg", "seconds"
-Judge = Callable[[], float]
-"""Returns the validation figure of the scorer as it is now; higher is better."""
+Judge = Callable[[Scorer], float]
+"""Returns the validation figure of a scorer; higher is better."""
 Report = Callable[[Progress], None]
 
 
@@ -69,60 +70,61 @@ def fine_tune(
 
     Raises ValueError if there is no example, and FloatingPointError if the loss is not finite.
     """
-    finished = checkpoints / "finished.safetensors"
-    if finished.exists():
-        return _take_over(finished, scorer, report)
     shards = Shards(examples, catalogue, negatives=plan.negatives, seed=plan.seed)
     if not len(shards):
         raise ValueError(f"{examples}: holds no training example, expected some")
-    scorer.backbone.freeze_lower(plan.frozen_layers)
-    # Where all lower layers keep their weights, so do the states of items after them.
-    constant = plan.frozen_layers and plan.frozen_layers >= scorer.cached_layers
-    objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if constant else None)
+    tuned = Tuned(scorer, plan.tuning, math.ceil(len(shards) / plan.batch_examples) * plan.max_epochs)
+    finished = checkpoints / "finished.safetensors"
+    if finished.exists():
+        return _take_over(finished, tuned, report)
+    objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
     trainer = _Trainer(
         model=objectives,
         args=_arguments(plan, len(shards), scorer.device, checkpoints),
         train_dataset=shards,
         eval_dataset=[],  # the judge stands in for it
         data_collator=Collator(tokens, catalogue),
-        optimizers=(_optimiser(scorer, plan.learning_rate), None),
+        optimizers=(_optimiser(scorer, plan), None),
         callbacks=[EarlyStoppingCallback(plan.patience)],
     )
     trainer.remove_callback(PrinterCallback)
     with quiet():
-        outcome = trainer.learn(scorer, judge, report, 60 * plan.max_minutes)
+        outcome = trainer.learn(tuned, judge, report, 60 * plan.max_minutes)
     weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
     save_file(weights, finished, {"outcome": json.dumps(asdict(outcome))})
     return outcome
 
 
-def _take_over(finished: Path, scorer: Scorer, report: Report) -> Outcome:
+def _take_over(finished: Path, tuned: Tuned, report: Report) -> Outcome:
     """Load the weights that an earlier training, of the same plan and examples, came to."""
+    tuned.finish()
     with safe_open(finished, "pt") as file:
         outcome = Outcome(**json.loads(file.metadata()["outcome"]))
-        scorer.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, no mapping
+        tuned.scorer.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, no mapping
     report(Progress(outcome.steps, outcome.steps, ndcg=outcome.ndcg))
-    scorer.eval()
+    tuned.scorer.eval()
     return outcome
 
 
 class _Trainer(Trainer):
     """The trainer of transformers, with a loss, figures and a clock of ours."""
 
-    def learn(self, scorer: Scorer, judge: Judge, report: Report, seconds: float) -> Outcome:
+    def learn(self, tuned: Tuned, judge: Judge, report: Report, seconds: float) -> Outcome:
         """Train, and load the weights of the best validation, or those before the first step."""
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
-        self._scorer, self._judge = scorer, judge
+        self._tuned, self._judge, scorer = tuned, judge, tuned.scorer
         before = self._figure()
+        learning, parameters = tuned.parameters
         untouched = {name: weights.clone() for name, weights in scorer.state_dict().items()}
-        self._course = _Course(before, seconds, report)
+        self._course = _Course(before, seconds, report, tuned)
         self.add_callback(self._course)
         self.train(resume_from_checkpoint=get_last_checkpoint(self.args.output_dir))
         if self.state.best_model_checkpoint is None:
             scorer.load_state_dict(untouched)
+        tuned.finish()
         scorer.eval()
         losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
-        return Outcome(self.state.global_step, self.state.best_metric or before, before, losses)
+        return Outcome(self.state.global_step, self.state.best_metric or before, before, losses, learning, parameters)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         """Let the rate follow the steps, or the clock where that will end learning before the last of them."""
@@ -145,15 +147,14 @@ class _Trainer(Trainer):
         return metrics
 
     def _figure(self) -> float:
-        self._scorer.eval()
-        return self._judge()
+        return self._judge(self._tuned.standalone().eval())
 
 
 class _Course(TrainerCallback):
     """Keeps the time, validations included, ends training when it is up, and reports every step."""
 
-    def __init__(self, before: float, seconds: float, report: Report) -> None:
-        self._before, self._seconds, self._report = before, seconds, report
+    def __init__(self, before: float, seconds: float, report: Report, tuned: Tuned) -> None:
+        self._before, self._seconds, self._report, self._tuned = before, seconds, report, tuned
         self._started = time.monotonic()
 
     @property
@@ -173,6 +174,12 @@ class _Course(TrainerCallback):
         if state.best_metric is None:
             state.best_metric = self._before
         self._report(Progress(state.global_step, state.max_steps, ndcg=self._before))
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the method of tuning see the gradients."""
+        self._tuned.after_step(state.global_step + 1)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -222,10 +229,15 @@ def _arguments(plan: TrainingPlan, examples: int, device: torch.device, checkpoi
     return arguments
 
 
-def _optimiser(scorer: Scorer, rate: float) -> torch.optim.Optimizer:
-    head = {"params": list(scorer.head.parameters()), "lr": 10 * rate}
-    body = {"params": [p for p in scorer.backbone.parameters() if p.requires_grad], "lr": rate}
-    return torch.optim.AdamW([group for group in (body, head) if group["params"]], weight_decay=0.01, fused=True)
+def _optimiser(scorer: Scorer, plan: TrainingPlan) -> torch.optim.Optimizer:
+    """Return AdamW with ten times the rate for the head, and a rate that falls from block to block downwards."""
+    backbone, rate = scorer.backbone, plan.learning_rate
+    parts = [(scorer.head, 10 * rate)] + [
+        (part, rate * plan.layer_decay**depth)
+        for depth, part in enumerate([*reversed(backbone.stack), backbone.embeddings])
+    ]
+    groups = [{"params": [one for one in part.parameters() if one.requires_grad], "lr": of} for part, of in parts]
+    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01, fused=True)
 
 
 def _done(of_steps: float, of_time: float) -> float:

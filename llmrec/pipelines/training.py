@@ -38,7 +38,8 @@ from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
-from llmrec.nn.training import fine_tune
+from llmrec.nn.training import Judge, fine_tune
+from llmrec.nn.tuning import Tuning
 from llmrec.nn.unread import Unread
 from llmrec.pipelines.examples import rating_scale
 from llmrec.settings import Config
@@ -129,7 +130,7 @@ def train_scorer(
             "of both"
         )
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
-    judge = _judge(scorer, tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
+    judge = _judge(tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
     plan = _plan(config, ratings)
     return fine_tune(scorer, tokens, catalogue, work / "examples", plan, judge, report, checkpoints)
 
@@ -257,10 +258,8 @@ def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any
     }
 
 
-def _judge(
-    scorer: Scorer, tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets: Sequence[set[int]]
-) -> Callable[[], float]:
-    def ndcg() -> float:
+def _judge(tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets: Sequence[set[int]]) -> Judge:
+    def ndcg(scorer: Scorer) -> float:
         recommender = Recommender(catalogue=catalogue, scorer=scorer, tokens=tokens, sizes=_JUDGING_SIZES, fusion=None)
         figures = []
         for scored, wanted in zip(recommender.score(users), targets, strict=True):
@@ -279,7 +278,8 @@ def _plan(config: Config, ratings: RatingScale | None) -> TrainingPlan:
         objectives={str(name): weight for name, weight in settings.objectives.items()},
         ratings=ratings,
         label_smoothing=settings.label_smoothing,
-        frozen_layers=settings.frozen_layers,
+        tuning=Tuning(settings.tuning, settings.tuning_rank, settings.frozen_layers, settings.frozen_embeddings),
+        layer_decay=settings.layer_decay,
         negatives=settings.negatives if DRAWS & settings.objectives.keys() else 0,
         batch_examples=settings.batch_examples,
         learning_rate=settings.learning_rate,

@@ -10,6 +10,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from llmrec.cli import run_job
+from llmrec.nn.scorer import Scorer
+from llmrec.nn.training import Judge
 from llmrec.pipelines import training
 from tests import planted, tiny
 
@@ -37,14 +39,14 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("train", folder, f"model={folder}/whole") == 0
-    judging: Callable[..., Callable[[], float]] = training._judge
+    judging: Callable[..., Judge] = training._judge
     looks = []
 
-    def killed_at_the_fourth_look(*parts: Any) -> Callable[[], float]:
+    def killed_at_the_fourth_look(*parts: Any) -> Judge:
         judge = judging(*parts)
 
-        def look() -> float:
-            looks.append(judge())
+        def look(scorer: Scorer) -> float:
+            looks.append(judge(scorer))
             if len(looks) == 4:
                 raise MemoryError("killed")
             return looks[-1]

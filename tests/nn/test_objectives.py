@@ -58,8 +58,7 @@ def learn(
         objectives=objectives, ratings=SCALE, negatives=8 if DRAWS & objectives.keys() else 0, max_epochs=6,
         learning_rate=1e-3 if name in COMPARES else 3e-3,
     )  # fmt: skip
-    figure = (lambda: quality(scorer, shop)) if judge is None else (lambda: judge(scorer))
-    return scorer, tune(scorer, shop, examples, training, folder, figure)
+    return scorer, tune(scorer, shop, examples, training, folder, judge or (lambda one: quality(one, shop)))
 
 
 @pytest.mark.parametrize(("objective", "name"), EVERY_PAIR)

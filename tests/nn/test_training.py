@@ -17,8 +17,10 @@ from llmrec.nn.examples import Example, NegativeSampler, Shards, cut_examples, w
 from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.prefix import PrefixScorer
+from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.training import Judge, _done, _share_of_rate
+from llmrec.nn.tuning import Tuning
 from tests import tiny
 from tests.nn.planted_shop import cuts, likers, plan, quality, shuffled, tune
 
@@ -27,7 +29,7 @@ def learn(
     shop: Catalogue, users: list[User], training: TrainingPlan, folder: Path
 ) -> tuple[PrefixScorer, Outcome, list[Progress]]:
     scorer, told = tiny.scorer(layers=2), []
-    return scorer, tune(scorer, shop, cuts(users), training, folder, lambda: quality(scorer, shop), told.append), told
+    return scorer, tune(scorer, shop, cuts(users), training, folder, lambda one: quality(one, shop), told.append), told
 
 
 def judged_by(
@@ -36,8 +38,8 @@ def judged_by(
     """Train with a judge that only reads out ``figures``; return the weights it saw each time and those kept."""
     scorer, seen = tiny.scorer(layers=2), []
 
-    def judge() -> float:
-        seen.append({name: weights.clone() for name, weights in scorer.state_dict().items()})
+    def judge(one: Scorer) -> float:
+        seen.append({name: weights.clone() for name, weights in one.state_dict().items()})
         return figures[len(seen) - 1]
 
     outcome = tune(scorer, shop, cuts(likers(24, seed=1)), training, folder, judge)
@@ -72,7 +74,7 @@ def test_a_planted_pattern_is_learned_by_pair_scores_and_by_vectors(
 @pytest.mark.parametrize("name", ["joint", "dot", "bilinear", "attention"])
 def test_the_other_scorers_learn_by_the_same_steps(shop: Catalogue, tmp_path: Path, name: str) -> None:
     scorer = make_scorer(name, tiny.backbone(layers=2), cached_layers=1, seed=0)
-    outcome = tune(scorer, shop, cuts(likers(60, seed=1)), plan(max_epochs=2), tmp_path, lambda: quality(scorer, shop))
+    outcome = tune(scorer, shop, cuts(likers(60, seed=1)), plan(max_epochs=2), tmp_path, lambda one: quality(one, shop))
     assert outcome.ndcg > 0.8 > 0.7 > outcome.ndcg_before
 
 
@@ -115,8 +117,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(
     undisturbed, expected, _ = learn(shop, users, training, tmp_path / "undisturbed")
     killed, looks = tiny.scorer(layers=2), []
 
-    def judge() -> float:
-        looks.append(quality(killed, shop))
+    def judge(one: Scorer) -> float:
+        looks.append(quality(one, shop))
         if len(looks) == 1 + validation:
             raise Killed
         return looks[-1]
@@ -133,7 +135,7 @@ def read_out(figures: list[float]) -> Judge:
     """A judge that knows its figures beforehand, and is killed after them."""
     left = iter(figures)
 
-    def judge() -> float:
+    def judge(_: Scorer) -> float:
         for figure in left:
             return figure
         raise Killed
@@ -182,7 +184,9 @@ def test_training_stops_at_a_validation_when_its_time_is_up(shop: Catalogue, tmp
 
 
 def test_frozen_layers_keep_their_weights_and_the_others_move(shop: Catalogue, tmp_path: Path) -> None:
-    _, seen, kept = judged_by(shop, [0.1, 0.2], plan(frozen_layers=1, max_minutes=1e-9), tmp_path)
+    _, seen, kept = judged_by(
+        shop, [0.1, 0.2], plan(tuning=Tuning("full", 1, 1, frozen_embeddings=False), max_minutes=1e-9), tmp_path
+    )
     moved = {name for name in kept if not torch.equal(kept[name], seen[0][name])}
     assert not [name for name in moved if "embeddings." in name or "blocks.0." in name]
     for part in ("head.weight", "blocks.1.query.weight", "blocks.1.output_norm.bias"):
@@ -192,14 +196,14 @@ def test_frozen_layers_keep_their_weights_and_the_others_move(shop: Catalogue, t
 def test_users_with_one_liked_item_teach_nothing(shop: Catalogue, tmp_path: Path) -> None:
     users = [tiny.user(items=[3]), tiny.user(items=[])]
     with pytest.raises(ValueError, match=r"examples: holds no training example"):
-        tune(tiny.scorer(), shop, cuts(users), plan(), tmp_path, lambda: 0.0)
+        tune(tiny.scorer(), shop, cuts(users), plan(), tmp_path, lambda _: 0.0)
 
 
 def test_a_loss_that_is_not_finite_stops_training(shop: Catalogue, tmp_path: Path) -> None:
     scorer = tiny.scorer()
     torch.nn.init.constant_(scorer.head.bias, math.nan)
     with pytest.raises(FloatingPointError, match=r"training loss is nan at step 1"):
-        tune(scorer, shop, cuts(likers(6, seed=1)), plan(), tmp_path, lambda: 0.0)
+        tune(scorer, shop, cuts(likers(6, seed=1)), plan(), tmp_path, lambda _: 0.0)
 
 
 def test_listwise_is_each_positive_against_the_negatives_of_its_own_list() -> None:

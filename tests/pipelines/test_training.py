@@ -67,7 +67,7 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     decide: set[str] = set()
     teach: set[str] = set()
 
-    def judge(scorer: object, tokens: object, catalogue: object, users: Sequence[User], targets: object) -> None:
+    def judge(tokens: object, catalogue: object, users: Sequence[User], targets: object) -> None:
         decide.update(user.user_id for user in users)
         raise Enough
 
