@@ -42,8 +42,8 @@ from llmrec.config import load_config
 from llmrec.nn.artifact import add_sequential, finish_model, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, set_up_torch
-from llmrec.nn.examples import NEAR
 from llmrec.nn.judging import LLMREC
+from llmrec.nn.negatives import NEAR
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits

@@ -53,7 +53,6 @@ from llmrec.nn.scorers import make_scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.training import fine_tune
-from llmrec.nn.tuning import Tuning
 
 SEEDS = (1, 2, 3)
 TUNED = PREFIX, JOINT = "prefix-2", "joint"
@@ -151,9 +150,8 @@ def _train(data: Path, work: Path, trial: Trial) -> Scorer:
     if not weights.is_file():
         bench = open_benchmark(data, work)
         plan = TrainingPlan(
-            seed=trial.seed, objectives={"listwise": 1.0, "in-batch": 1.0}, ratings=None, label_smoothing=0.0,
-            tuning=Tuning("full", 1, 0, frozen_embeddings=False), layer_decay=1.0, negatives=4, batch_examples=16, learning_rate=trial.rate,
-            max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
+            seed=trial.seed, objectives={"listwise": 1.0, "in-batch": 1.0}, negatives=4, batch_examples=16,
+            learning_rate=trial.rate, max_epochs=1, max_minutes=math.inf, validations=1, patience=1,
         )  # fmt: skip
         looks = itertools.count()  # the last is the best: every system takes all steps
         cuts = cut_examples(bench.learners, positives=1, history=LIMITS.history_items)

@@ -110,14 +110,13 @@ def main(run: Run) -> None:
         if checkpoints:
             shutil.rmtree(checkpoints)
         run.model_version = info.version
-    said = f"model {info.version} written to {config.model}"
+    print(f"model {info.version} written to {config.model}")
     if outcome:
-        said += (
-            f": pair scorer NDCG@10 on validation candidates {outcome.ndcg_before:.4f} before fine-tuning, "
-            f"{outcome.ndcg:.4f} after {outcome.steps} steps, {outcome.learning:,} of {outcome.parameters:,} parameters "
-            "learning"
+        print(
+            f"pair scorer: NDCG@10 on validation candidates {outcome.ndcg_before:.4f} before fine-tuning, "
+            f"{outcome.ndcg:.4f} after {outcome.steps} steps; {outcome.learning:,} of {outcome.parameters:,} parameters "
+            "learned"
         )
-    print(said)
 
 
 if __name__ == "__main__":

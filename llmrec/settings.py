@@ -159,11 +159,33 @@ class Train(Settings):
     positives: PositiveInt = 4
     """Items liked next, at most, in one example."""
     negatives: PositiveInt = 12
-    """Candidates the user did not take, in one example; half from co-visitation, half by popularity."""
+    """Items the user did not take, drawn for each example, beside those shown or taken and not liked."""
+    negatives_from: dict[Literal["covisitation", "popularity", "random", "hard"], PositiveFloat] = {
+        "covisitation": 1.0,
+        "popularity": 1.0,
+    }
+    """Where negatives are drawn, by share: among what is co-visited with the history, by popularity, from all items
+    alike, among those whose vectors are nearest to the history's when an epoch begins."""
     batch_examples: PositiveInt = 16
-    """Examples per optimiser step."""
+    """Examples read at once."""
+    accumulated_batches: PositiveInt = 1
+    """Batches per optimiser step: their gradients are added up."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate; warm-up over the first tenth of the steps, or of max_minutes, then linear decay."""
+    """Peak learning rate; it rises over warm_up, then falls linearly."""
+    warm_up: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps, or of max_minutes, over which the learning rate rises."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's."""
+    max_gradient: float = Field(default=1.0, gt=0)
+    """Longer gradients are cut to this length."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each sublayer's outputs that is left out while learning."""
+    r_drop: float = Field(default=0.0, ge=0)
+    """Weight of what two readings with dropout disagree by; a step takes twice as long (0: one reading)."""
+    adversarial: float = Field(default=0.0, ge=0)
+    """How far words are moved to where it hurts most, for a second reading in each step (FGM; 0: one reading)."""
+    gradient_checkpointing: bool = False
+    """Compute sublayers again for the gradients instead of keeping them: less memory, a third more time."""
     max_epochs: PositiveInt = 3
     """Passes over the examples, at most."""
     max_minutes: float = Field(default=480, gt=0)
@@ -188,6 +210,13 @@ class Train(Settings):
         if not chosen - {"in-batch"} and self.scorer in ("prefix", "joint"):
             raise ValueError(
                 f"objectives are {sorted(chosen)}, expected one that teaches the {self.scorer} scorer to score pairs"
+            )
+        if self.r_drop and not self.dropout:
+            raise ValueError("r_drop compares two readings with dropout: dropout is 0, expected more")
+        if self.adversarial and (self.tuning != "full" or self.frozen_layers or self.frozen_embeddings):
+            raise ValueError(
+                "adversarial moves the embeddings of words, so they must learn: expected tuning full, frozen_layers 0 "
+                "and frozen_embeddings false"
             )
         return self
 

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
@@ -78,6 +79,9 @@ class Block(nn.Module):
         self.down = nn.Linear(shape.inner_width, shape.width)
         self.output_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
         self._activation = ACTIVATIONS[shape.activation]
+        self.dropout, self.recompute = 0.0, False
+        """In training: the share of each sublayer's outputs that is left out; whether what lies between is computed
+        again for the gradients instead of being kept."""
         self.adapters: nn.ModuleList | None = None
         """After attention, and after the feed-forward part."""
         self.virtual: nn.Parameter | None = None
@@ -85,6 +89,12 @@ class Block(nn.Module):
 
     def after_attention(self, states: Tensor, attended: Tensor) -> Tensor:
         """Finish the block: states and attended values, both (N, D), give the next states (N, D)."""
+        if self.recompute and self.training:
+            again: Tensor = checkpoint(self._finish, states, attended, use_reentrant=False)
+            return again
+        return self._finish(states, attended)
+
+    def _finish(self, states: Tensor, attended: Tensor) -> Tensor:
         states = self.attention_norm(states + self._adapt(0, self.output(attended)))
         finished: Tensor = self.output_norm(states + self._adapt(1, self.down(self._activation(self.up(states)))))
         return finished
@@ -97,6 +107,8 @@ class Block(nn.Module):
         return torch.cat([learned[0], key], 2), torch.cat([learned[1], value], 2)
 
     def _adapt(self, place: int, states: Tensor) -> Tensor:
+        if self.dropout and self.training:
+            states = functional.dropout(states, self.dropout)
         if self.adapters is None:
             return states
         adapted: Tensor = self.adapters[place](states)

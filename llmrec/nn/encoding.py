@@ -1,5 +1,7 @@
 """Item texts to word pieces and vectors, in batches of a bounded number of tokens."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -11,11 +13,16 @@ from llmrec.nn.tokens import Pieces, Tokens
 _TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 262_144}
 
 
-@torch.inference_mode()
 def encode_texts(scorer: PairScorer, tokens: Tokens, texts: list[str]) -> tuple[list[Pieces], npt.NDArray[np.float32]]:
     """Return the word pieces of each text and their vectors (len(texts), D), in the order of ``texts``."""
     pieces = tokens.item_pieces(texts)
-    vectors = np.zeros((len(texts), scorer.width), np.float32)
+    return pieces, encode_pieces(scorer, tokens, pieces)
+
+
+@torch.inference_mode()
+def encode_pieces(scorer: PairScorer, tokens: Tokens, pieces: Sequence[Pieces]) -> npt.NDArray[np.float32]:
+    """Return the vectors of items whose texts have these word pieces, (len(pieces), D)."""
+    vectors = np.zeros((len(pieces), scorer.width), np.float32)
     # Texts of like length together: attention pads within a batch.
     by_length = np.argsort([-len(p) for p in pieces], kind="stable")
     sizes = np.cumsum([len(pieces[place]) + 2 for place in by_length])
@@ -27,4 +34,4 @@ def encode_texts(scorer: PairScorer, tokens: Tokens, texts: list[str]) -> tuple[
         vectors[before[0]] = before[1].cpu().numpy()  # one batch late, so that a GPU has the next one to work on
         before = now
     vectors[before[0]] = before[1].cpu().numpy()
-    return pieces, vectors
+    return vectors

@@ -4,7 +4,7 @@ Spark writes them as Parquet, in shards (spark.examples); they are read shard by
 memory. What is drawn depends on the seed, the epoch and the place alone, not on who reads or from where.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +18,10 @@ from torch.utils.data import IterableDataset
 
 from llmrec import columns as C
 from llmrec.domain.users import Items, User
-from llmrec.nn.catalogue import Catalogue
 
 ITEM_COLUMNS = ("history", "positives", "seen", "others")
 """Columns of a shard, beside the text of the profile and the ratings: arrays of item indexes, as in `Example`."""
 RATINGS = "ratings"
-NEAR = 5
-"""Of the history, the latest items whose neighbours are drawn as negatives."""
 
 
 def _no_items() -> Items:
@@ -55,17 +52,24 @@ class Example:
     """Items drawn from those the user did not take."""
 
 
-class Shards(IterableDataset[Example]):
-    """The examples of a folder, in an order of their own in each epoch, with negatives drawn anew."""
+Draw = Callable[[Example, np.random.Generator], Items]
+"""Draws negatives for an example."""
 
-    def __init__(self, folder: Path, catalogue: Catalogue, *, negatives: int, seed: int) -> None:
-        self._files = sorted(folder.glob("**/*.parquet"))
-        self._catalogue, self._negatives, self._seed = catalogue, negatives, seed
+
+class Shards(IterableDataset[Example]):
+    """The examples of a folder, in an order of their own in each epoch, with negatives drawn anew.
+
+    ``draw`` gives what draws them in an epoch.
+    """
+
+    def __init__(self, folder: Path, draw: Callable[[int], Draw], *, seed: int) -> None:
+        self._folder, self._files = folder, _files(folder)
+        self._draw, self._seed = draw, seed
         self._epoch = 0
 
     @cached_property
     def _rows(self) -> int:
-        return sum(pq.read_metadata(file).num_rows for file in self._files)
+        return count_examples(self._folder)
 
     def __len__(self) -> int:
         return self._rows
@@ -76,11 +80,21 @@ class Shards(IterableDataset[Example]):
 
     def __iter__(self) -> Iterator[Example]:
         rng = np.random.default_rng([self._seed, self._epoch])
-        sampler = NegativeSampler(self._catalogue, rng)
+        draw = self._draw(self._epoch)
         for file in rng.permutation(len(self._files)):
             rows = pq.ParquetFile(self._files[file]).read().to_pylist()
             for place in rng.permutation(len(rows)):
-                yield sampler.complete(_example(rows[place]), self._negatives)
+                example = _example(rows[place])
+                yield replace(example, negatives=draw(example, rng))
+
+
+def count_examples(folder: Path) -> int:
+    """Return how many examples the shards of ``folder`` hold."""
+    return sum(pq.read_metadata(file).num_rows for file in _files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("**/*.parquet"))
 
 
 def write_examples(folder: Path, examples: Sequence[Example]) -> None:
@@ -105,31 +119,3 @@ def cut_examples(users: Iterable[User], positives: int, history: int) -> list[Ex
 def _example(row: dict[str, Any]) -> Example:
     items = {name: np.asarray(row[name], np.int32) for name in ITEM_COLUMNS}
     return Example(row[C.TEXT], **items, ratings=np.asarray(row[RATINGS], np.float32))
-
-
-class NegativeSampler:
-    """Draws items a user has not taken: half among the co-visited of the history, half by popularity ** 0.75."""
-
-    def __init__(self, catalogue: Catalogue, rng: np.random.Generator) -> None:
-        weights = (np.asarray(catalogue.taken, np.float64) + 1) ** 0.75
-        self._cumulative = np.cumsum(weights / weights.sum())
-        self._catalogue = catalogue
-        self._rng = rng
-
-    def complete(self, example: Example, count: int) -> Example:
-        """Return ``example`` with up to ``count`` negatives."""
-        return replace(example, negatives=self.draw(example, count))
-
-    def draw(self, example: Example, count: int) -> Items:
-        """Return up to ``count`` distinct items, fewer only where the catalogue has no more."""
-        near = self._catalogue.related[C.COVISITATION].sum(example.history[-NEAR:]).items
-        near = near[~np.isin(near, example.seen)]
-        hard = self._rng.permutation(near)[: count // 2]
-        easy = np.searchsorted(self._cumulative, self._rng.random(4 * count)).clip(max=len(self._cumulative) - 1)
-        pool = np.concatenate([hard, easy[~np.isin(easy, example.seen)]])
-        _, first = np.unique(pool, return_index=True)
-        drawn = pool[np.sort(first)][:count]
-        if len(drawn) < count:  # a small catalogue, or few items that hold nearly all events
-            rest = np.setdiff1d(np.arange(len(self._catalogue)), np.concatenate([drawn, example.seen]))
-            drawn = np.concatenate([drawn, self._rng.permutation(rest)[: count - len(drawn)]])
-        return drawn.astype(np.int32)

@@ -43,6 +43,11 @@ def two_class(logits: Tensor, taken: Tensor, smoothing: float) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, chance) if len(logits) else logits.sum()
 
 
+def disagreement(logits: Tensor, others: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of two chances of each pair, both ways, averaged; both (P,) are log-odds."""
+    return ((logits.sigmoid() - others.sigmoid()) * (logits - others)).mean() / 2
+
+
 def distance(outputs: Tensor, ratings: Tensor, power: int) -> Tensor:
     """Mean absolute (``power`` 1) or squared (2) difference of two (P,)."""
     return (outputs - ratings).abs().pow(power).mean() if len(outputs) else outputs.sum()

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from llmrec.nn.batches import Batch
 from llmrec.nn.device import autocast
-from llmrec.nn.losses import bpr, distance, in_batch, listwise, two_class
+from llmrec.nn.losses import bpr, disagreement, distance, in_batch, listwise, two_class
 from llmrec.nn.plan import TrainingPlan
 from llmrec.nn.ragged import take
 from llmrec.nn.scorer import ItemStates, Scorer
@@ -32,27 +32,35 @@ class Objectives(nn.Module):
         self._plan, self._cache = plan, cache
 
     def forward(self, fields: dict[str, Tensor]) -> Tensor:
-        """Add the losses of the plan's objectives, each by its weight, ()."""
-        batch, scorer, weights = Batch(**fields), self.scorer, self._plan.objectives
+        """Add the losses of the plan's objectives, each by its weight, ().
+
+        With R-drop (Liang et al., 2021) a batch is read twice, with other outputs left out, and what is said the two
+        times is drawn together.
+        """
+        batch = Batch(**fields)
+        loss, logits = self._read(batch)
+        if not self._plan.r_drop:
+            return loss
+        other, others = self._read(batch)
+        return (loss + other) / 2 + self._plan.r_drop * disagreement(logits, others)
+
+    def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the losses of the objectives, added, (), and the logits (P,)."""
+        scorer, weights = self.scorer, self._plan.objectives
         # Pairs of liked items: the only vectors that the in-batch loss needs.
         liked, row = torch.unique(batch.item[batch.positive], return_inverse=True)
         with autocast(scorer.device):
             items = self._items(batch)
             users = scorer.encode_users(batch.users)
             outputs = scorer.pair_outputs(users, items, batch.user, batch.item)
-            pairs = {
-                name: weight * self._of_pairs(name, batch, outputs)
-                for name, weight in weights.items()
-                if name != IN_BATCH
-            }
-            loss = sum(pairs.values(), outputs.sum() * 0)
+            of_pairs = [of * self._of_pairs(name, batch, outputs) for name, of in weights.items() if name != IN_BATCH]
+            loss = sum(of_pairs, outputs.sum() * 0)
             if not weights.get(IN_BATCH) or not len(liked):
-                return loss
+                return loss, outputs[:, 0]
             vectors = scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
         owner = batch.user[batch.positive]
-        return loss + weights[IN_BATCH] * in_batch(
-            users.vectors[owner], vectors, batch.shares.log(), batch.known[owner]
-        )
+        apart = in_batch(users.vectors[owner], vectors, batch.shares.log(), batch.known[owner])
+        return loss + weights[IN_BATCH] * apart, outputs[:, 0]
 
     def _of_pairs(self, name: str, batch: Batch, outputs: Tensor) -> Tensor:
         """Return the loss ``name`` of what the head says of pairs, (P, outputs)."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llmrec.nn.ratings import RatingScale
 from llmrec.nn.tuning import Tuning
@@ -10,16 +10,10 @@ from llmrec.nn.tuning import Tuning
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and how fast to learn; see settings.Train for the meaning of each."""
+    """How long, how fast and by what to learn; see settings.Train for the meaning of each."""
 
     seed: int
     objectives: Mapping[str, float]
-    """Weight by name; see nn.objectives."""
-    ratings: RatingScale | None
-    """Of what is learned, where ratings are."""
-    label_smoothing: float
-    tuning: Tuning
-    layer_decay: float
     negatives: int
     batch_examples: int
     learning_rate: float
@@ -27,6 +21,24 @@ class TrainingPlan:
     max_minutes: float
     validations: int
     patience: int
+    negatives_from: Mapping[str, float] = field(default_factory=lambda: {"covisitation": 1.0, "popularity": 1.0})
+    tuning: Tuning = field(default_factory=lambda: Tuning("full", 1, 0, frozen_embeddings=False))
+    ratings: RatingScale | None = None
+    """Of what is learned, where ratings are."""
+    label_smoothing: float = 0.0
+    layer_decay: float = 1.0
+    weight_decay: float = 0.01
+    warm_up: float = 0.1
+    accumulated_batches: int = 1
+    max_gradient: float = 1.0
+    dropout: float = 0.0
+    r_drop: float = 0.0
+    adversarial: float = 0.0
+    gradient_checkpointing: bool = False
+
+    def steps_of_epoch(self, examples: int) -> int:
+        """Return how many steps the optimiser takes in one pass over so many examples."""
+        return math.ceil(math.ceil(examples / self.batch_examples) / self.accumulated_batches)
 
 
 @dataclass(frozen=True)

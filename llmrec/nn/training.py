@@ -1,13 +1,13 @@
 """Fine-tuning of the encoder: the pair scorer and the dense vectors learn together from one pass over each user."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -25,8 +25,10 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from llmrec.nn.batches import Collator
-from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.examples import Shards
+from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.encoding import encode_pieces
+from llmrec.nn.examples import Draw, Shards, count_examples
+from llmrec.nn.negatives import Negatives
 from llmrec.nn.objectives import Objectives
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.pretrained import quiet
@@ -35,7 +37,7 @@ from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.tuning import Tuned
 
-_WARM_UP, _LEAST = 0.1, 0.01
+_LEAST = 0.01
 _SLACK = 0.01
 _NDCG, _SPENT = "eval_ndcg", "seconds"
 Judge = Callable[[Scorer], float]
@@ -70,18 +72,20 @@ def fine_tune(
 
     Raises ValueError if there is no example, and FloatingPointError if the loss is not finite.
     """
-    shards = Shards(examples, catalogue, negatives=plan.negatives, seed=plan.seed)
-    if not len(shards):
+    rows = count_examples(examples)
+    if not rows:
         raise ValueError(f"{examples}: holds no training example, expected some")
-    tuned = Tuned(scorer, plan.tuning, math.ceil(len(shards) / plan.batch_examples) * plan.max_epochs)
+    tuned = Tuned(scorer, plan.tuning, plan.steps_of_epoch(rows) * plan.max_epochs)
+    for block in scorer.backbone.stack:
+        block.dropout, block.recompute = plan.dropout, plan.gradient_checkpointing
     finished = checkpoints / "finished.safetensors"
     if finished.exists():
         return _take_over(finished, tuned, report)
     objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
     trainer = _Trainer(
         model=objectives,
-        args=_arguments(plan, len(shards), scorer.device, checkpoints),
-        train_dataset=shards,
+        args=_arguments(plan, rows, scorer.device, checkpoints),
+        train_dataset=Shards(examples, _Drawing(plan, tuned, tokens, catalogue, checkpoints), seed=plan.seed),
         eval_dataset=[],  # the judge stands in for it
         data_collator=Collator(tokens, catalogue),
         optimizers=(_optimiser(scorer, plan), None),
@@ -89,7 +93,7 @@ def fine_tune(
     )
     trainer.remove_callback(PrinterCallback)
     with quiet():
-        outcome = trainer.learn(tuned, judge, report, 60 * plan.max_minutes)
+        outcome = trainer.learn(tuned, plan, judge, report)
     weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
     save_file(weights, finished, {"outcome": json.dumps(asdict(outcome))})
     return outcome
@@ -109,14 +113,14 @@ def _take_over(finished: Path, tuned: Tuned, report: Report) -> Outcome:
 class _Trainer(Trainer):
     """The trainer of transformers, with a loss, figures and a clock of ours."""
 
-    def learn(self, tuned: Tuned, judge: Judge, report: Report, seconds: float) -> Outcome:
+    def learn(self, tuned: Tuned, plan: TrainingPlan, judge: Judge, report: Report) -> Outcome:
         """Train, and load the weights of the best validation, or those before the first step."""
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
-        self._tuned, self._judge, scorer = tuned, judge, tuned.scorer
+        self._tuned, self._plan, self._judge, scorer = tuned, plan, judge, tuned.scorer
         before = self._figure()
         learning, parameters = tuned.parameters
         untouched = {name: weights.clone() for name, weights in scorer.state_dict().items()}
-        self._course = _Course(before, seconds, report, tuned)
+        self._course = _Course(before, 60 * plan.max_minutes, report, tuned)
         self.add_callback(self._course)
         self.train(resume_from_checkpoint=get_last_checkpoint(self.args.output_dir))
         if self.state.best_model_checkpoint is None:
@@ -129,8 +133,24 @@ class _Trainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         """Let the rate follow the steps, or the clock where that will end learning before the last of them."""
         chosen: Any = optimizer or self.optimizer
-        self.lr_scheduler = LambdaLR(chosen, lambda step: _share_of_rate(self._course.done(step / num_training_steps)))
+        self.lr_scheduler = LambdaLR(
+            chosen, lambda step: _share_of_rate(self._course.done(step / num_training_steps), self._plan.warm_up)
+        )
         return self.lr_scheduler
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *others: Any, **named: Any) -> Tensor:
+        """Add to a batch's gradients those with its words moved where that hurts most (FGM, Miyato et al., 2017)."""
+        loss = super().training_step(model, inputs, *others, **named)
+        words = self._tuned.scorer.backbone.embeddings.words.weight
+        if not self._plan.adversarial or words.grad is None or not (length := words.grad.norm()):
+            return loss
+        before = words.detach().clone()
+        with torch.no_grad():
+            words += self._plan.adversarial * words.grad / length
+        super().training_step(model, inputs, *others, **named)
+        with torch.no_grad():
+            words.copy_(before)
+        return loss
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> Tensor:
         """Return the loss of a batch; raises FloatingPointError if it is not finite."""
@@ -148,6 +168,32 @@ class _Trainer(Trainer):
 
     def _figure(self) -> float:
         return self._judge(self._tuned.standalone().eval())
+
+
+class _Drawing:
+    """Gives what draws negatives in an epoch; hard ones by the vectors that items have when it begins."""
+
+    def __init__(
+        self, plan: TrainingPlan, tuned: Tuned, tokens: Tokens, catalogue: Catalogue, checkpoints: Path
+    ) -> None:
+        self._plan, self._tuned, self._tokens = plan, tuned, tokens
+        self._catalogue, self._checkpoints = catalogue, checkpoints
+
+    def __call__(self, epoch: int) -> Draw:
+        """Return what draws in ``epoch``."""
+        plan = self._plan
+        vectors = self._vectors(epoch) if "hard" in plan.negatives_from and plan.negatives else None
+        return Negatives(self._catalogue, plan.negatives, plan.negatives_from, vectors)
+
+    def _vectors(self, epoch: int) -> Floats:
+        kept = self._checkpoints / f"vectors-{epoch}.npy"  # a resumed epoch draws by the same
+        if not kept.exists():
+            pieces = [self._catalogue.pieces(item) for item in range(len(self._catalogue))]
+            vectors = encode_pieces(self._tuned.standalone().eval(), self._tokens, pieces)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            np.save(kept, vectors)
+        found: Floats = np.load(kept)
+        return found
 
 
 class _Course(TrainerCallback):
@@ -200,13 +246,14 @@ class _Course(TrainerCallback):
 
 def _arguments(plan: TrainingPlan, examples: int, device: torch.device, checkpoints: Path) -> TrainingArguments:
     """Put the plan in the words of transformers."""
-    every = max(1, math.ceil(examples / plan.batch_examples) // plan.validations)
+    every = max(1, plan.steps_of_epoch(examples) // plan.validations)
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         seed=plan.seed,
         num_train_epochs=plan.max_epochs,
         per_device_train_batch_size=plan.batch_examples,
-        max_grad_norm=1.0,
+        gradient_accumulation_steps=plan.accumulated_batches,
+        max_grad_norm=plan.max_gradient,
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
@@ -237,7 +284,7 @@ def _optimiser(scorer: Scorer, plan: TrainingPlan) -> torch.optim.Optimizer:
         for depth, part in enumerate([*reversed(backbone.stack), backbone.embeddings])
     ]
     groups = [{"params": [one for one in part.parameters() if one.requires_grad], "lr": of} for part, of in parts]
-    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=plan.weight_decay, fused=True)
 
 
 def _done(of_steps: float, of_time: float) -> float:
@@ -248,6 +295,6 @@ def _done(of_steps: float, of_time: float) -> float:
     return of_steps if of_time < of_steps + _SLACK else min(of_time, 1.0)
 
 
-def _share_of_rate(done: float) -> float:
-    """Warm up over the first tenth, then decay linearly; no step is without any effect."""
-    return max(_LEAST, min(done / _WARM_UP, (1 - done) / (1 - _WARM_UP)))
+def _share_of_rate(done: float, warm_up: float) -> float:
+    """Warm up over the share ``warm_up``, then decay linearly; no step is without any effect."""
+    return max(_LEAST, min(done / warm_up if warm_up else 1.0, (1 - done) / (1 - warm_up)))

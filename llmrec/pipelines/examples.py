@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.errors import InputTableError
-from llmrec.nn.examples import NEAR
+from llmrec.nn.negatives import NEAR
 from llmrec.nn.ratings import RatingScale
 from llmrec.settings import Config
 from llmrec.spark import examples

@@ -272,19 +272,11 @@ def _judge(tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets:
 
 
 def _plan(config: Config, ratings: RatingScale | None) -> TrainingPlan:
-    settings = config.train
+    settings, as_they_are = config.train, {field.name for field in fields(TrainingPlan)}
+    named = settings.model_dump(include=as_they_are - {"tuning", "ratings", "negatives"})
     return TrainingPlan(
-        seed=settings.seed,
-        objectives={str(name): weight for name, weight in settings.objectives.items()},
-        ratings=ratings,
-        label_smoothing=settings.label_smoothing,
+        **named,
         tuning=Tuning(settings.tuning, settings.tuning_rank, settings.frozen_layers, settings.frozen_embeddings),
-        layer_decay=settings.layer_decay,
+        ratings=ratings,
         negatives=settings.negatives if DRAWS & settings.objectives.keys() else 0,
-        batch_examples=settings.batch_examples,
-        learning_rate=settings.learning_rate,
-        max_epochs=settings.max_epochs,
-        max_minutes=settings.max_minutes,
-        validations=settings.validations,
-        patience=settings.patience,
     )

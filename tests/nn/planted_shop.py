@@ -16,7 +16,6 @@ from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.training import Judge, fine_tune
-from llmrec.nn.tuning import Tuning
 from tests import tiny
 
 COLOURS = ("red", "blue", "green")
@@ -38,8 +37,7 @@ def cuts(users: list[User]) -> list[Example]:
 
 def plan(**changes: Any) -> TrainingPlan:
     usual = {
-        "seed": 1, "objectives": {"listwise": 1, "in-batch": 1}, "ratings": None, "label_smoothing": 0,
-        "tuning": Tuning("full", 4, 0, frozen_embeddings=False), "layer_decay": 1, "negatives": 8, "batch_examples": 16,
+        "seed": 1, "objectives": {"listwise": 1, "in-batch": 1}, "negatives": 8, "batch_examples": 16,
         "learning_rate": 1e-2, "max_epochs": 4, "max_minutes": 9, "validations": 1, "patience": 9,
     }  # fmt: skip
     return TrainingPlan(**usual | changes)

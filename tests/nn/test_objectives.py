@@ -11,8 +11,9 @@ import torch
 from llmrec.domain.users import User
 from llmrec.nn.batches import Collator
 from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.examples import Example, NegativeSampler
+from llmrec.nn.examples import Example
 from llmrec.nn.losses import bpr, distance, two_class
+from llmrec.nn.negatives import Negatives
 from llmrec.nn.objectives import DRAWS, RANKING, RATING, Objectives
 from llmrec.nn.plan import Outcome
 from llmrec.nn.ragged import Ragged
@@ -34,9 +35,9 @@ EVERY_PAIR = [
 
 def judged(shop: Catalogue, users: list[User]) -> list[Example]:
     """What users took next, which they rate 5, and as many other things, which they rate 1."""
-    sampler, found = NegativeSampler(shop, np.random.default_rng(1)), []
+    rng, found = np.random.default_rng(1), []
     for one in cuts(users):
-        others = sampler.draw(one, len(one.positives))
+        others = Negatives(shop, len(one.positives), {"random": 1.0})(one, rng)
         ratings = np.repeat(np.float32([5, 1]), [len(one.positives), len(others)])
         found.append(replace(one, others=others, ratings=ratings))
     return found

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from llmrec.domain.users import User
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
-from llmrec.nn.examples import Example, NegativeSampler, Shards, cut_examples, write_examples
+from llmrec.nn.examples import Shards, cut_examples, write_examples
 from llmrec.nn.losses import in_batch, listwise
+from llmrec.nn.negatives import Negatives
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import Scorer
@@ -257,7 +256,8 @@ def test_examples_cut_a_users_likes_into_history_and_what_came_next() -> None:
 
 
 def read(shop: Catalogue, folder: Path, epoch: int, seed: int = 1) -> list[tuple[list[int], ...]]:
-    shards = Shards(folder, shop, negatives=4, seed=seed)
+    draw = Negatives(shop, 4, {"covisitation": 1, "popularity": 1})
+    shards = Shards(folder, lambda _: draw, seed=seed)
     shards.set_epoch(epoch)
     return [(e.history.tolist(), e.positives.tolist(), e.seen.tolist(), e.negatives.tolist()) for e in shards]
 
@@ -275,48 +275,17 @@ def test_each_epoch_reads_all_examples_in_an_order_of_its_own_with_negatives_dra
     assert sorted(first) != sorted(second)
     assert read(shop, tmp_path, 1) == second
     assert read(shop, tmp_path, 1, seed=2) != second
-    assert len(Shards(tmp_path, shop, negatives=4, seed=1)) == len(cut)
-
-
-@settings(max_examples=30, deadline=None)
-@given(seen=st.lists(st.integers(0, 26), min_size=2, max_size=27, unique=True), seed=st.integers(0, 99))
-def test_negatives_are_distinct_and_never_seen(shop: Catalogue, seen: list[int], seed: int) -> None:
-    items = np.array(seen, np.int32)
-    example = Example("", items[:1], items[1:], items)
-    drawn = NegativeSampler(shop, np.random.default_rng(seed)).draw(example, 6).tolist()
-    assert len(set(drawn)) == len(drawn) <= 6
-    assert len(drawn) == 6 or len(seen) > 9
-    assert not set(drawn) & set(seen)
-
-
-def test_half_of_the_negatives_are_covisited_with_the_history(shop: Catalogue) -> None:
-    sampler = NegativeSampler(shop, np.random.default_rng(0))
-    items = np.array([4, 8, 12, 16, 20], np.int32)
-    example = Example("", items, items[:1], items)
-    near = {item + step for item in items.tolist() for step in (-1, 1)}
-    assert set(sampler.draw(example, 8)[:4].tolist()) < near
-
-
-def test_popular_items_are_drawn_more_often_as_negatives(tmp_path: Path) -> None:
-    taken = [1] * 10 + [100] * 10
-    shop = tiny.catalogue(tmp_path / "catalogue", ["red tea"] * 20, taken=taken)
-    sampler, items = NegativeSampler(shop, np.random.default_rng(0)), np.array([0, 10], np.int32)
-    example = Example("", items[:1], items[1:], items)
-    drawn = np.concatenate([sampler.draw(example, 4) for _ in range(300)])
-    share = (drawn > 10).mean()
-    assert 0.9 < share < 1
-
-
-def test_where_one_item_takes_all_events_there_are_still_enough_negatives(tmp_path: Path) -> None:
-    shop = tiny.catalogue(tmp_path / "catalogue", ["red tea"] * 20, taken=[10**6] + [0] * 19)
-    items = np.array([0, 5], np.int32)
-    example = Example("", items[:1], items[1:], items)
-    assert len(NegativeSampler(shop, np.random.default_rng(0)).draw(example, 12)) == 12
+    assert len(Shards(tmp_path, lambda _: Negatives(shop, 4, {"random": 1}), seed=1)) == len(cut)
 
 
 def test_the_rate_falls_to_nothing_by_the_last_step_or_the_last_minute() -> None:
-    assert _share_of_rate(_done(0.1, 0.05)) == 1
-    assert _share_of_rate(_done(0.55, 0.555)) == pytest.approx(0.5)  # the clock is not ahead by enough
-    assert _share_of_rate(_done(0.1, 0.55)) == pytest.approx(0.5)
-    assert 0 < _share_of_rate(_done(0.2, 1.3)) < 0.05
-    assert 0 < _share_of_rate(_done(0.0, 0.0)) < 0.05
+    assert _share_of_rate(_done(0.1, 0.05), 0.1) == 1
+    assert _share_of_rate(_done(0.55, 0.555), 0.1) == pytest.approx(0.5)  # the clock is not ahead by enough
+    assert _share_of_rate(_done(0.1, 0.55), 0.1) == pytest.approx(0.5)
+    assert 0 < _share_of_rate(_done(0.2, 1.3), 0.1) < 0.05
+    assert 0 < _share_of_rate(_done(0.0, 0.0), 0.1) < 0.05
+
+
+def test_without_warm_up_the_rate_begins_at_its_peak() -> None:
+    assert _share_of_rate(0.0, 0.0) == 1
+    assert _share_of_rate(0.5, 0.0) == 0.5

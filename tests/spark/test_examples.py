@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec.nn.examples import Shards, cut_examples
+from llmrec.nn.negatives import Negatives
 from llmrec.spark.examples import of_events, of_impressions, of_likes, write_examples
 from tests import tiny
 
@@ -21,7 +22,7 @@ def learners(spark: SparkSession, count: int, tasks: int) -> tuple[list, object]
 
 def read(folder: Path) -> list[tuple]:
     shop = tiny.catalogue(folder.parent / f"{folder.name}-catalogue", ["red tea"] * 20)
-    shards = Shards(folder, shop, negatives=0, seed=1)
+    shards = Shards(folder, lambda _: Negatives(shop, 0, {"random": 1.0}), seed=1)
     return [(e.text, e.history.tolist(), e.positives.tolist(), e.seen.tolist()) for e in shards]
 
 
