@@ -114,8 +114,8 @@ def main(run: Run) -> None:
     if outcome:
         print(
             f"pair scorer: NDCG@10 on validation candidates {outcome.ndcg_before:.4f} before fine-tuning, "
-            f"{outcome.ndcg:.4f} after {outcome.steps} steps; {outcome.learning:,} of {outcome.parameters:,} parameters "
-            "learned"
+            f"{outcome.ndcg:.4f} after {outcome.steps} steps; "
+            f"{outcome.learning:,} of {outcome.parameters:,} parameters learned"
         )
 
 
