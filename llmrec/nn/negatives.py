@@ -40,18 +40,15 @@ class Negatives:
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Items:
         """Draw for one example."""
-        history, seen = example.history[-NEAR:], example.seen
-        drawn = [
-            rng.permutation(near[~np.isin(near, seen)])[: self._of[kind]]
-            for kind, near in (("covisitation", self._covisited), ("hard", self._nearest))
-            if self._of.get(kind)
-            for near in [near(history)]
-        ]
-        size = len(self._catalogue)
+        history, seen, size = example.history[-NEAR:], example.seen, len(self._catalogue)
+        drawn = list[Items]()
+        for kind, near in (("covisitation", self._covisited), ("hard", self._nearest)):
+            if self._of.get(kind):
+                drawn.append(rng.permutation(_unseen(near(history), seen))[: self._of[kind]])
         if "popularity" in self._of and "random" in self._of:
-            drawn.append(_unseen(rng.integers(size, size=self._of["random"]), seen))
+            drawn.append(_unseen(rng.integers(size, size=self._of["random"], dtype=np.int32), seen))
         filling = np.searchsorted(self._cumulative, rng.random(4 * self._count)).clip(max=size - 1)
-        pool = np.concatenate([*drawn, _unseen(filling, seen)])
+        pool = np.concatenate([*drawn, _unseen(filling.astype(np.int32), seen)])
         _, first = np.unique(pool, return_index=True)
         found = pool[np.sort(first)][: self._count]
         if len(found) < self._count:  # a small catalogue, or few items that hold nearly all events
