@@ -1,7 +1,7 @@
 """From training examples to the tensors of one step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,12 @@ from torch import Tensor
 
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.examples import Example
+from llmrec.nn.parallel import place
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.tokens import Pieces, Tokens
 
-# Shape letters: B examples, P pairs of a user and an item, S distinct items, Q of the pairs are positive.
+# Shape letters: B examples, P pairs of a user and an item, S distinct items; Q of the pairs are positive, A are of all
+# processes.
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class Batch:
     """(P,) False for negatives that were drawn: nothing is known of them."""
     ratings: Tensor
     """(P,) NaN where there is none."""
+    taken: Tensor
+    """(processes,) how many positives each process has; A in all."""
+    own: Tensor
+    """(Q,) index of each positive among those of all processes."""
     shares: Tensor
-    """(Q,) each positive's share of all events."""
+    """(A,) each positive's share of all events."""
     known: Tensor
-    """(B, Q) which of the positives each user has taken."""
+    """(B, A) which of the positives each user has taken."""
 
     @property
     def users(self) -> Ragged:
@@ -64,23 +70,31 @@ class Batch:
 
 
 class Collator:
-    """Makes batches, as dictionaries: transformers' Trainer sends those to the device."""
+    """Makes batches, as dictionaries: transformers' Trainer sends those to the device.
+
+    Of several processes that learn together, each is given all examples and takes its part.
+    """
 
     def __init__(self, tokens: Tokens, catalogue: Catalogue) -> None:
         self._tokens, self._catalogue = tokens, catalogue
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
+    def __call__(self, everyones: Sequence[Example]) -> dict[str, Tensor]:
         """Return the fields of a `Batch`."""
+        rank, processes = place()
+        parts = np.array_split(np.arange(len(everyones)), processes)
+        examples = [everyones[at] for at in parts[rank]]
+        if not examples:  # a last batch may have too few: read one, and learn hardly anything
+            examples = [replace(everyones[0], positives=everyones[0].positives[:0])]
         lists = [np.concatenate([e.positives, e.others, e.negatives]) for e in examples]
         items, item = np.unique(np.concatenate(lists), return_inverse=True)
-        sizes = np.array([len(one) for one in lists])
-        taken = np.array([len(e.positives) for e in examples])
+        sizes, taken = np.array([len(one) for one in lists]), np.array([len(e.positives) for e in examples])
         shown = taken + [len(e.others) for e in examples]
         user = np.repeat(np.arange(len(examples)), sizes)
         column = np.arange(len(user)) - (np.cumsum(sizes) - sizes)[user]
         users = Ragged.of(self._user_sequences(examples))
         texts = Ragged.of([self._tokens.item_sequence(self._catalogue.pieces(one)) for one in items])
-        positives = np.concatenate([e.positives for e in examples])
+        by_process = [sum(len(everyones[at].positives) for at in part) for part in parts]
+        positives = np.concatenate([e.positives for e in everyones])
         counts = np.asarray(self._catalogue.taken)
         batch = Batch(
             user_ids=users.ids, user_lengths=users.lengths, item_ids=texts.ids, item_lengths=texts.lengths,
@@ -88,6 +102,7 @@ class Collator:
             column=torch.from_numpy(column), positive=torch.from_numpy(column < taken[user]),
             observed=torch.from_numpy(column < shown[user]),
             ratings=torch.from_numpy(np.concatenate([_ratings(*of) for of in zip(examples, sizes, strict=True)])),
+            taken=torch.tensor(by_process), own=torch.arange(int(taken.sum())) + sum(by_process[:rank]),
             shares=torch.from_numpy((counts[positives] + 1) / (counts.sum() + len(counts))).float(),
             known=torch.from_numpy(np.stack([np.isin(positives, e.seen) for e in examples])),
         )  # fmt: skip

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from llmrec.nn.batches import Batch
 from llmrec.nn.device import autocast
 from llmrec.nn.losses import bpr, disagreement, distance, in_batch, listwise, two_class
+from llmrec.nn.parallel import gather, mean
 from llmrec.nn.plan import TrainingPlan
 from llmrec.nn.ragged import take
 from llmrec.nn.scorer import ItemStates, Scorer
@@ -42,28 +43,33 @@ class Objectives(nn.Module):
         if not self._plan.r_drop:
             return loss
         other, others = self._read(batch)
-        return (loss + other) / 2 + self._plan.r_drop * disagreement(logits, others)
+        return (loss + other) / 2 + self._plan.r_drop * mean(disagreement(logits, others))
 
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the losses of the objectives, added, (), and the logits (P,)."""
         scorer, weights = self.scorer, self._plan.objectives
-        # Pairs of liked items: the only vectors that the in-batch loss needs.
-        liked, row = torch.unique(batch.item[batch.positive], return_inverse=True)
         with autocast(scorer.device):
             items = self._items(batch)
             users = scorer.encode_users(batch.users)
             outputs = scorer.pair_outputs(users, items, batch.user, batch.item)
-            of_pairs = [of * self._of_pairs(name, batch, outputs) for name, of in weights.items() if name != IN_BATCH]
-            loss = sum(of_pairs, outputs.sum() * 0)
-            if not weights.get(IN_BATCH) or not len(liked):
-                return loss, outputs[:, 0]
-            vectors = scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
-        owner = batch.user[batch.positive]
-        apart = in_batch(users.vectors[owner], vectors, batch.shares.log(), batch.known[owner])
-        return loss + weights[IN_BATCH] * apart, outputs[:, 0]
+        losses = [of * mean(self._of_pairs(name, batch, outputs)) for name, of in weights.items() if name != IN_BATCH]
+        if IN_BATCH in weights:
+            losses.append(weights[IN_BATCH] * mean(self._of_vectors(batch, items, users.vectors)))
+        return torch.stack(losses).sum(), outputs[:, 0]
+
+    def _of_vectors(self, batch: Batch, items: ItemStates, users: Tensor) -> Tensor:
+        """Return the in-batch loss of the positives, (Q,)."""
+        # Of items that nobody took no vector is needed.
+        liked, row = torch.unique(batch.item[batch.positive], return_inverse=True)
+        with autocast(self.scorer.device):
+            vectors = users.new_zeros(0, users.shape[1])
+            if len(liked):
+                vectors = self.scorer.item_vectors(ItemStates(*take(items.states, items.layout, liked)))[row]
+        owner, everyones = batch.user[batch.positive], gather(vectors, batch.taken.tolist())
+        return in_batch(users[owner], everyones, batch.shares.log(), batch.known[owner], batch.own)
 
     def _of_pairs(self, name: str, batch: Batch, outputs: Tensor) -> Tensor:
-        """Return the loss ``name`` of what the head says of pairs, (P, outputs)."""
+        """Return the losses ``name`` of what the head says of pairs, (P, outputs)."""
         logits, positive = outputs[:, 0], batch.positive
         if name in RATING:
             known = ~batch.ratings.isnan()

@@ -1,6 +1,7 @@
 """Fine-tuning of the encoder: the pair scorer and the dense vectors learn together from one pass over each user."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -30,6 +32,7 @@ from llmrec.nn.encoding import encode_pieces
 from llmrec.nn.examples import Draw, Shards, count_examples
 from llmrec.nn.negatives import Negatives
 from llmrec.nn.objectives import Objectives
+from llmrec.nn.parallel import first, place
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.pretrained import quiet
 from llmrec.nn.scorer import Scorer
@@ -82,10 +85,11 @@ def fine_tune(
     if finished.exists():
         return _take_over(finished, tuned, report)
     objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
+    shards = Shards(examples, _Drawing(plan, tuned, tokens, catalogue, checkpoints), seed=plan.seed)
     trainer = _Trainer(
         model=objectives,
         args=_arguments(plan, rows, scorer.device, checkpoints),
-        train_dataset=Shards(examples, _Drawing(plan, tuned, tokens, catalogue, checkpoints), seed=plan.seed),
+        train_dataset=shards,
         eval_dataset=[],  # the judge stands in for it
         data_collator=Collator(tokens, catalogue),
         optimizers=(_optimiser(scorer, plan), None),
@@ -93,9 +97,10 @@ def fine_tune(
     )
     trainer.remove_callback(PrinterCallback)
     with quiet():
-        outcome = trainer.learn(tuned, plan, judge, report)
-    weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
-    save_file(weights, finished, {"outcome": json.dumps(asdict(outcome))})
+        outcome = trainer.learn(tuned, plan, shards, judge, report)
+    if place()[0] == 0:
+        weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
+        save_file(weights, finished, {"outcome": json.dumps(asdict(outcome))})
     return outcome
 
 
@@ -113,14 +118,16 @@ def _take_over(finished: Path, tuned: Tuned, report: Report) -> Outcome:
 class _Trainer(Trainer):
     """The trainer of transformers, with a loss, figures and a clock of ours."""
 
-    def learn(self, tuned: Tuned, plan: TrainingPlan, judge: Judge, report: Report) -> Outcome:
+    def learn(self, tuned: Tuned, plan: TrainingPlan, shards: Shards, judge: Judge, report: Report) -> Outcome:
         """Train, and load the weights of the best validation, or those before the first step."""
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
-        self._tuned, self._plan, self._judge, scorer = tuned, plan, judge, tuned.scorer
+        self._tuned, self._plan, self._shards, self._judge, scorer = tuned, plan, shards, judge, tuned.scorer
         before = self._figure()
         learning, parameters = tuned.parameters
         untouched = {name: weights.clone() for name, weights in scorer.state_dict().items()}
-        self._course = _Course(before, 60 * plan.max_minutes, report, tuned)
+        self._course = _Course(
+            before, 60 * plan.max_minutes, report if place()[0] == 0 else _say_nothing, tuned, shards
+        )
         self.add_callback(self._course)
         self.train(resume_from_checkpoint=get_last_checkpoint(self.args.output_dir))
         if self.state.best_model_checkpoint is None:
@@ -159,6 +166,10 @@ class _Trainer(Trainer):
             raise FloatingPointError(f"training loss is {loss.item()} at step {self.state.global_step + 1}")
         return loss
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give every process all examples: the collator takes its part, and knows the others'."""
+        return DataLoader(self._shards, self._plan.batch_examples, collate_fn=self.data_collator)
+
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Ask the judge instead of going over a dataset."""
         metrics = {_NDCG: self._figure()}
@@ -167,7 +178,11 @@ class _Trainer(Trainer):
         return metrics
 
     def _figure(self) -> float:
-        return self._judge(self._tuned.standalone().eval())
+        return first(self._judge(self._tuned.standalone().eval()), self.args.device)
+
+
+def _say_nothing(_: Progress) -> None:
+    """In place of a report, in all processes but the first."""
 
 
 class _Drawing:
@@ -186,7 +201,7 @@ class _Drawing:
         return Negatives(self._catalogue, plan.negatives, plan.negatives_from, vectors)
 
     def _vectors(self, epoch: int) -> Floats:
-        kept = self._checkpoints / f"vectors-{epoch}.npy"  # a resumed epoch draws by the same
+        kept = self._checkpoints / f"vectors-{epoch}-{place()[0]}.npy"  # a resumed epoch draws by the same
         if not kept.exists():
             pieces = [self._catalogue.pieces(item) for item in range(len(self._catalogue))]
             vectors = encode_pieces(self._tuned.standalone().eval(), self._tokens, pieces)
@@ -199,14 +214,11 @@ class _Drawing:
 class _Course(TrainerCallback):
     """Keeps the time, validations included, ends training when it is up, and reports every step."""
 
-    def __init__(self, before: float, seconds: float, report: Report, tuned: Tuned) -> None:
-        self._before, self._seconds, self._report, self._tuned = before, seconds, report, tuned
-        self._started = time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since training began."""
-        return time.monotonic() - self._started
+    def __init__(self, before: float, seconds: float, report: Report, tuned: Tuned, shards: Shards) -> None:
+        self._before, self._seconds, self._report = before, seconds, report
+        self._tuned, self._shards = tuned, shards
+        self._started, self.spent = time.monotonic(), 0.0
+        """When training began; seconds until the last step, by the clock of the first process."""
 
     def done(self, of_steps: float) -> float:
         """Return how much of the learning lies behind; see `_done`."""
@@ -216,10 +228,17 @@ class _Course(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Go on from where a checkpoint stood, if there is one."""
-        self._started = time.monotonic() - max((entry.get(_SPENT, 0.0) for entry in state.log_history), default=0.0)
+        self.spent = max((entry.get(_SPENT, 0.0) for entry in state.log_history), default=0.0)
+        self._started = time.monotonic() - self.spent
         if state.best_metric is None:
             state.best_metric = self._before
         self._report(Progress(state.global_step, state.max_steps, ndcg=self._before))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Choose what is read."""
+        self._shards.set_epoch(math.floor(state.epoch or 0))
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -231,6 +250,7 @@ class _Course(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Validate a last time, or report."""
+        self.spent = first(time.monotonic() - self._started, args.device)
         if state.global_step == state.max_steps or self.spent > self._seconds:
             control.should_log = control.should_evaluate = control.should_save = True
             control.should_training_stop = True
@@ -266,7 +286,6 @@ def _arguments(plan: TrainingPlan, examples: int, device: torch.device, checkpoi
         metric_for_best_model=_NDCG,
         greater_is_better=True,
         remove_unused_columns=False,
-        accelerator_config={"dispatch_batches": False},
         use_cpu=device.type == "cpu",
         report_to="none",
         restore_callback_states_from_checkpoint=True,

@@ -114,12 +114,12 @@ def test_hard_ones_are_found_anew_in_each_epoch_and_again_in_a_resumed_one(shop:
         return drawing(epoch)(example([1, 2]), np.random.default_rng(0)).tolist()
 
     first = drawn(0)
-    np.testing.assert_allclose(np.load(tmp_path / "vectors-0.npy"), encode_pieces(scorer, tiny.tokens(), pieces))
+    np.testing.assert_allclose(np.load(tmp_path / "vectors-0-0.npy"), encode_pieces(scorer, tiny.tokens(), pieces))
     for weights in scorer.parameters():
         weights.data += 0.1
     assert drawn(0) == first
     drawn(1)
-    assert not np.allclose(np.load(tmp_path / "vectors-0.npy"), np.load(tmp_path / "vectors-1.npy"))
+    assert not np.allclose(np.load(tmp_path / "vectors-0-0.npy"), np.load(tmp_path / "vectors-1-0.npy"))
 
 
 @pytest.mark.parametrize(

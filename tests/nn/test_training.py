@@ -214,14 +214,14 @@ def test_listwise_is_each_positive_against_the_negatives_of_its_own_list() -> No
         logits[row, : len(liked + others)] = torch.tensor(liked + others)
         is_positive[row, : len(liked)] = True
         expected += [-np.log(np.exp(x) / (np.exp(x) + np.exp(others).sum())) for x in liked]
-    assert float(listwise(logits, is_positive)) == pytest.approx(np.mean(expected), abs=1e-6)
+    assert listwise(logits, is_positive).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_list_without_negatives_costs_nothing_and_has_finite_gradients() -> None:
     flat = torch.tensor([1.0, 2.0, 1.0, 0.5, 3.0], requires_grad=True)
     places = (torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 1, 0, 1, 2]))
     logits = flat.new_full((2, 3), -torch.inf).index_put(places, flat)
-    listwise(logits, torch.tensor([[True, True, False], [True, False, False]])).backward()
+    listwise(logits, torch.tensor([[True, True, False], [True, False, False]])).sum().backward()
     assert flat.grad is not None
     assert torch.isfinite(flat.grad).all()
     assert flat.grad[:2].tolist() == [0, 0]
@@ -241,8 +241,10 @@ def test_in_batch_is_a_softmax_over_unknown_items_with_the_logq_correction() -> 
         logit = users[row] @ items.T / 0.05 - log_share
         others = [column for column in range(5) if column != row and not known[row, column]]
         expected.append(-logit[row] + np.log(np.exp(logit[[row, *others]]).sum()))
-    tensors = (torch.tensor(users), torch.tensor(items), torch.tensor(log_share), torch.tensor(known))
-    assert float(in_batch(*tensors)) == pytest.approx(np.mean(expected), abs=1e-9)
+    tensors = [torch.tensor(one) for one in (users, items, log_share, known)]
+    assert in_batch(*tensors, torch.arange(5)).tolist() == pytest.approx(expected, abs=1e-9)
+    of_two = [tensors[0][3:], *tensors[1:3], tensors[3][3:]]  # of another process are the other three
+    assert in_batch(*of_two, torch.tensor([3, 4])).tolist() == pytest.approx(expected[3:], abs=1e-9)
 
 
 def test_examples_cut_a_users_likes_into_history_and_what_came_next() -> None:
