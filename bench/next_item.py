@@ -162,7 +162,15 @@ class Benchmark:
         with training_bar() as report:
             examples = of_likes(self.learners, positives=train.positives, history=max(texts.history_items, NEAR))
             train_scorer(
-                scorer, tokens, catalogue, examples, judges, self.config, report, self.work, self.work / "checkpoints"
+                scorer,
+                tokens,
+                catalogue,
+                examples,
+                judges,
+                self.config,
+                report,
+                self.work,
+                self.work / "checkpoints",
             )
         self.versions["model"] = save_encoder(self.work / "model", scorer.cpu(), tokens)
 

@@ -51,7 +51,7 @@ def main(run: Run) -> None:
     tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
     scorer = open_scorer(config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
-    impressions = run.read(C.IMPRESSIONS) if run.has(C.IMPRESSIONS) else None
+    impressions = run.read_nonempty(C.IMPRESSIONS) if config.train.learn_from == "impressions" else None
     until = counted_until(run.day, VALIDATION, config)
     work = run.work_folder()
     with run.stage("examples") as stage:
@@ -72,8 +72,8 @@ def main(run: Run) -> None:
     with run.stage("fine-tuning") as stage:
         outcome = checkpoints = None
         if isinstance(scorer, Scorer):
-            chosen = choose_examples(parts, rows, impressions, night.items, until, config)
-            checkpoints = Path(config.work, f"training-{training_key(version, chosen, config)}")
+            chosen = choose_examples(parts, rows, impressions, night.items, until, config).persist()
+            checkpoints = Path(config.work, f"training-{training_key(version, chosen, parts, night, config)}")
             set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:

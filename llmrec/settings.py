@@ -135,7 +135,7 @@ class Train(Settings):
     learn_from: Literal["likes", "events", "impressions"] = "likes"
     """likes: what was liked next; events: what was taken next, liked or not, its value being the rating; impressions:
     what was shown, clicked or not."""
-    objectives: dict[Objective, PositiveFloat] = {"listwise": 1.0, "in-batch": 1.0}
+    objectives: dict[Objective, PositiveFloat] = Field(default={"listwise": 1.0, "in-batch": 1.0}, min_length=1)
     """What fine-tuning makes smaller, by weight. listwise, bpr and two-class set what was taken against negatives; bce
     against what was shown or taken and not liked; mse and mae learn ratings; in-batch learns the vectors."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -158,12 +158,11 @@ class Train(Settings):
     """Training examples per epoch (one user's history and the items liked next), sampled by hash."""
     positives: PositiveInt = 4
     """Items liked next, at most, in one example."""
-    negatives: PositiveInt = 12
+    negatives: int = Field(default=12, ge=0)
     """Items the user did not take, drawn for each example, beside those shown or taken and not liked."""
-    negatives_from: dict[Literal["covisitation", "popularity", "random", "hard"], PositiveFloat] = {
-        "covisitation": 1.0,
-        "popularity": 1.0,
-    }
+    negatives_from: dict[Literal["covisitation", "popularity", "random", "hard"], PositiveFloat] = Field(
+        default={"covisitation": 1.0, "popularity": 1.0}, min_length=1
+    )
     """Where negatives are drawn, by share: among what is co-visited with the history, by popularity, from all items
     alike, among those whose vectors are nearest to the history's when an epoch begins."""
     batch_examples: PositiveInt = 16
@@ -171,7 +170,7 @@ class Train(Settings):
     accumulated_batches: PositiveInt = 1
     """Batches per optimiser step: their gradients are added up."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak learning rate; it rises over warm_up, then falls linearly."""
+    """Peak learning rate of the encoder, ten times that for the head; it rises over warm_up, then falls linearly."""
     warm_up: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps, or of max_minutes, over which the learning rate rises."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -185,7 +184,10 @@ class Train(Settings):
     adversarial: float = Field(default=0.0, ge=0)
     """How far words are moved to where it hurts most, for a second reading in each step (FGM; 0: one reading)."""
     gradient_checkpointing: bool = False
-    """Compute sublayers again for the gradients instead of keeping them: less memory, a third more time."""
+    """Compute what follows attention again for the gradients instead of keeping it: less memory, more time."""
+    processes: PositiveInt = 1
+    """Processes that fine-tune together on the driver's host, each on a GPU of its own where there are GPUs;
+    batch_examples is what all of them read at once."""
     max_epochs: PositiveInt = 3
     """Passes over the examples, at most."""
     max_minutes: float = Field(default=480, gt=0)
@@ -211,6 +213,10 @@ class Train(Settings):
             raise ValueError(
                 f"objectives are {sorted(chosen)}, expected one that teaches the {self.scorer} scorer to score pairs"
             )
+        if not self.negatives and self.learn_from == "likes" and chosen & {"listwise", "bpr", "two-class"}:
+            raise ValueError(f"objectives are {sorted(chosen)} and all examples likes: negatives is 0, expected more")
+        if self.label_smoothing and not chosen & {"two-class", "bce"}:
+            raise ValueError(f"label_smoothing is of two-class and bce: objectives are {sorted(chosen)}")
         if self.r_drop and not self.dropout:
             raise ValueError("r_drop compares two readings with dropout: dropout is 0, expected more")
         if self.adversarial and (self.tuning != "full" or self.frozen_layers or self.frozen_embeddings):
@@ -305,7 +311,7 @@ class Score(Settings):
     """Tasks of the scoring stage; at least a few per core, so that progress shows."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """What BERT multiplies on a CPU; auto: bfloat16 where it is fast, else float32. int8
-    costs quality; for the joint scorer it means auto."""
+    costs quality; it is for the prefix scorer, with nothing added to the encoder: elsewhere it means auto."""
 
 
 class Evaluate(Settings):

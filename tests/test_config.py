@@ -213,7 +213,11 @@ def test_a_ranker_without_its_candidates_is_refused() -> None:
     [("train: {objectives: {mse: 1}}", "objectives mse and mae need ratings: learn_from is likes, expected events"),
      ("train: {objectives: {bce: 1}}", "objective bce needs items that were not liked: learn_from is likes"),
      ("train: {objectives: {in-batch: 1}}", "expected one that teaches the prefix scorer to score pairs"),
-     ("train: {objectives: {}}", "expected one that teaches the prefix scorer to score pairs"),
+     ("train: {objectives: {}}", "at least 1 item"),
+     ("train: {negatives: 0}", "all examples likes: negatives is 0, expected more"),
+     ("train: {label_smoothing: 0.1}", "label_smoothing is of two-class and bce"),
+     ("train: {r_drop: 1}", "dropout is 0, expected more"),
+     ("train: {adversarial: 1}", "expected tuning full, frozen_layers 0 and frozen_embeddings false"),
      ("train: {objectives: {hinge: 1}}", "'listwise', 'bpr', 'two-class', 'bce', 'mse', 'mae' or 'in-batch'"),
      ("train: {objectives: {bpr: 0}}", "greater than 0")],
 )  # fmt: skip

@@ -80,8 +80,8 @@ class Block(nn.Module):
         self.output_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
         self._activation = ACTIVATIONS[shape.activation]
         self.dropout, self.recompute = 0.0, False
-        """In training: the share of each sublayer's outputs that is left out; whether what lies between is computed
-        again for the gradients instead of being kept."""
+        """In training: the share of each sublayer's outputs that is left out; whether what follows attention
+        is computed again for the gradients instead of being kept."""
         self.adapters: nn.ModuleList | None = None
         """After attention, and after the feed-forward part."""
         self.virtual: nn.Parameter | None = None

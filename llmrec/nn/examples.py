@@ -39,11 +39,11 @@ class Example:
     text: str
     """Profile text."""
     history: Items
-    """Liked items before that moment, the latest, oldest first; at least one."""
+    """Liked items before that moment, the latest, oldest first."""
     positives: Items
-    """Items liked next; at least one."""
+    """Items liked next."""
     seen: Items
-    """All items of the user, before and after: never negatives."""
+    """All items of the user, before and after, and what was shown: never negatives."""
     others: Items = field(default_factory=_no_items)
     """Items that were shown or taken next, but not liked."""
     ratings: npt.NDArray[np.float32] = field(default_factory=_no_ratings)

@@ -17,7 +17,8 @@ def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -
     """Return what scores like ``scorer`` as it is now, and fastest where it is.
 
     ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for or
-    it has no kernel for this encoder. int8 exists for the prefix scorer on a CPU; elsewhere it means the best floats.
+    it has no kernel for this encoder. int8 exists for the prefix scorer on a CPU, with nothing added to its encoder;
+    elsewhere it means the best floats.
     """
     if isinstance(scorer, Unread):
         return scorer

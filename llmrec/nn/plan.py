@@ -1,11 +1,21 @@
 """What fine-tuning is told, and what it tells."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from llmrec.nn.ratings import RatingScale
-from llmrec.nn.tuning import Tuning
+from llmrec.nn.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What of the encoder learns; see settings.Train for the meaning of each."""
+
+    method: str
+    rank: int
+    frozen_layers: int
+    frozen_embeddings: bool
 
 
 @dataclass(frozen=True)
@@ -68,3 +78,8 @@ class Outcome:
     """How many parameters learned."""
     parameters: int
     """How many there were, with those that were added."""
+
+
+Judge = Callable[[Scorer], float]
+"""Returns the validation figure of a scorer; higher is better."""
+Report = Callable[[Progress], None]

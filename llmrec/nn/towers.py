@@ -1,4 +1,4 @@
-"""Scorers that read user and item apart, and then only compare vectors: cheap, since an item is read once a night.
+"""Scorers that read user and item apart, and then only compare vectors: cheap, since an item is read for all users.
 
 A text's vector is the mean of the last states of a text that attends to itself, of unit length, as in dense retrieval.
 """

@@ -1,9 +1,9 @@
-"""Fine-tuning of the encoder: the pair scorer and the dense vectors learn together from one pass over each user."""
+"""Fine-tuning of the encoder: the pair scorer and the dense vectors learn together."""
 
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from llmrec.nn.batches import Collator
 from llmrec.nn.catalogue import Catalogue, Floats
@@ -33,7 +33,7 @@ from llmrec.nn.examples import Draw, Shards, count_examples
 from llmrec.nn.negatives import Negatives
 from llmrec.nn.objectives import Objectives
 from llmrec.nn.parallel import first, place
-from llmrec.nn.plan import Outcome, Progress, TrainingPlan
+from llmrec.nn.plan import Judge, Outcome, Progress, Report, TrainingPlan
 from llmrec.nn.pretrained import quiet
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.state_cache import StateCache
@@ -43,9 +43,8 @@ from llmrec.nn.tuning import Tuned
 _LEAST = 0.01
 _SLACK = 0.01
 _NDCG, _SPENT = "eval_ndcg", "seconds"
-Judge = Callable[[Scorer], float]
-"""Returns the validation figure of a scorer; higher is better."""
-Report = Callable[[Progress], None]
+_FINISHED, _STOPPED = "finished.safetensors", "stopped"
+"""The weights that training came to; that it is over."""
 
 
 def fine_tune(
@@ -78,10 +77,12 @@ def fine_tune(
     rows = count_examples(examples)
     if not rows:
         raise ValueError(f"{examples}: holds no training example, expected some")
+    before = first(judge(scorer.eval()), scorer.device) if not (checkpoints / _FINISHED).exists() else math.nan
     tuned = Tuned(scorer, plan.tuning, plan.steps_of_epoch(rows) * plan.max_epochs)
     for block in scorer.backbone.stack:
-        block.dropout, block.recompute = plan.dropout, plan.gradient_checkpointing
-    finished = checkpoints / "finished.safetensors"
+        learns = any(weights.requires_grad for weights in block.parameters())
+        block.dropout, block.recompute = plan.dropout if learns else 0.0, plan.gradient_checkpointing
+    finished = checkpoints / _FINISHED
     if finished.exists():
         return _take_over(finished, tuned, report)
     objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
@@ -97,10 +98,11 @@ def fine_tune(
     )
     trainer.remove_callback(PrinterCallback)
     with quiet():
-        outcome = trainer.learn(tuned, plan, shards, judge, report)
+        outcome = trainer.learn(tuned, plan, shards, judge, report, before)
     if place()[0] == 0:
         weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
-        save_file(weights, finished, {"outcome": json.dumps(asdict(outcome))})
+        save_file(weights, finished.with_suffix(".new"), {"outcome": json.dumps(asdict(outcome))})
+        finished.with_suffix(".new").replace(finished)
     return outcome
 
 
@@ -109,6 +111,8 @@ def _take_over(finished: Path, tuned: Tuned, report: Report) -> Outcome:
     tuned.finish()
     with safe_open(finished, "pt") as file:
         outcome = Outcome(**json.loads(file.metadata()["outcome"]))
+        if set(file.keys()) != set(tuned.scorer.state_dict()):
+            tuned.discard()  # as that training did
         tuned.scorer.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, no mapping
     report(Progress(outcome.steps, outcome.steps, ndcg=outcome.ndcg))
     tuned.scorer.eval()
@@ -118,20 +122,28 @@ def _take_over(finished: Path, tuned: Tuned, report: Report) -> Outcome:
 class _Trainer(Trainer):
     """The trainer of transformers, with a loss, figures and a clock of ours."""
 
-    def learn(self, tuned: Tuned, plan: TrainingPlan, shards: Shards, judge: Judge, report: Report) -> Outcome:
+    def learn(
+        self, tuned: Tuned, plan: TrainingPlan, shards: Shards, judge: Judge, report: Report, before: float
+    ) -> Outcome:
         """Train, and load the weights of the best validation, or those before the first step."""
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
         self._tuned, self._plan, self._shards, self._judge, scorer = tuned, plan, shards, judge, tuned.scorer
-        before = self._figure()
         learning, parameters = tuned.parameters
         untouched = {name: weights.clone() for name, weights in scorer.state_dict().items()}
         self._course = _Course(
             before, 60 * plan.max_minutes, report if place()[0] == 0 else _say_nothing, tuned, shards
         )
         self.add_callback(self._course)
-        self.train(resume_from_checkpoint=get_last_checkpoint(self.args.output_dir))
+        last = _last_checkpoint(Path(str(self.args.output_dir)))
+        if last and (last.parent / _STOPPED).exists():
+            self.state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
+            if self.state.best_model_checkpoint:
+                self._load_best_model()
+        else:
+            self.train(resume_from_checkpoint=str(last) if last else None)
         if self.state.best_model_checkpoint is None:
             scorer.load_state_dict(untouched)
+            tuned.discard()
         tuned.finish()
         scorer.eval()
         losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
@@ -147,13 +159,14 @@ class _Trainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *others: Any, **named: Any) -> Tensor:
         """Add to a batch's gradients those with its words moved where that hurts most (FGM, Miyato et al., 2017)."""
-        loss = super().training_step(model, inputs, *others, **named)
         words = self._tuned.scorer.backbone.embeddings.words.weight
-        if not self._plan.adversarial or words.grad is None or not (length := words.grad.norm()):
+        added = 0 if words.grad is None else words.grad.clone()  # by other batches of the same step
+        loss = super().training_step(model, inputs, *others, **named)
+        if not self._plan.adversarial or words.grad is None:
             return loss
-        before = words.detach().clone()
+        before, gradient = words.detach().clone(), words.grad - added
         with torch.no_grad():
-            words += self._plan.adversarial * words.grad / length
+            words += self._plan.adversarial * gradient / gradient.norm().clamp(min=1e-12)
         super().training_step(model, inputs, *others, **named)
         with torch.no_grad():
             words.copy_(before)
@@ -181,6 +194,19 @@ class _Trainer(Trainer):
         return first(self._judge(self._tuned.standalone().eval()), self.args.device)
 
 
+def _last_checkpoint(folder: Path) -> Path | None:
+    """Return the last checkpoint that was written to its end; what is left of others goes."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for path in found:
+        try:
+            TrainerState.load_from_json(str(path / TRAINER_STATE_NAME))
+        except (OSError, ValueError):  # it is written last
+            shutil.rmtree(path)
+        else:
+            return path
+    return None
+
+
 def _say_nothing(_: Progress) -> None:
     """In place of a report, in all processes but the first."""
 
@@ -206,7 +232,8 @@ class _Drawing:
             pieces = [self._catalogue.pieces(item) for item in range(len(self._catalogue))]
             vectors = encode_pieces(self._tuned.standalone().eval(), self._tokens, pieces)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            np.save(kept, vectors)
+            np.save(kept.with_suffix(".new.npy"), vectors)
+            kept.with_suffix(".new.npy").replace(kept)
         found: Floats = np.load(kept)
         return found
 
@@ -232,6 +259,8 @@ class _Course(TrainerCallback):
         self._started = time.monotonic() - self.spent
         if state.best_metric is None:
             state.best_metric = self._before
+        if state.global_step:
+            self._tuned.resume()
         self._report(Progress(state.global_step, state.max_steps, ndcg=self._before))
 
     def on_epoch_begin(
@@ -257,6 +286,11 @@ class _Course(TrainerCallback):
         if not control.should_evaluate:
             self._report(Progress(state.global_step, state.max_steps))
         return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Leave word that this is the end, if it is."""
+        if control.should_training_stop and state.is_world_process_zero:
+            Path(str(args.output_dir), _STOPPED).touch()
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Report what was found."""

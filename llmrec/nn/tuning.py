@@ -1,29 +1,21 @@
 """What of the encoder learns: all of it, nothing but the head, or little that is added to it."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 from peft import AdaLoraConfig, LoraConfig
 from peft.tuners.adalora import AdaLoraModel
 from peft.tuners.lora import LoraModel
 from torch import nn
 
+from llmrec.nn.plan import Tuning
 from llmrec.nn.scorer import Scorer
 
 _ADAPTED = ("query", "value")
 """Products that LoRA changes (Hu et al., 2022)."""
 _WARM_UP, _COOL_DOWN, _LOOKS = 0.1, 0.3, 100
 """AdaLoRA: shares of the steps before ranks begin to fall and after they have fallen; how often they are dealt out."""
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """See settings.Train for the meaning of each."""
-
-    method: str
-    rank: int
-    frozen_layers: int
-    frozen_embeddings: bool
 
 
 class Tuned:
@@ -75,10 +67,24 @@ class Tuned:
         if self._tuner is not None:
             self._tuner.merge_and_unload()
 
+    def discard(self) -> None:
+        """Take away what was added and cannot be merged: the encoder is as it was."""
+        backbone = self.scorer.backbone
+        backbone.shape = replace(backbone.shape, adapter_width=0, virtual_tokens=0)
+        for block in backbone.stack:
+            block.adapters = block.virtual = None
+
     def after_step(self, step: int) -> None:
         """Deal out ranks anew, after the optimiser's ``step`` and before gradients are gone."""
         if isinstance(self._tuner, AdaLoraModel):
             self._tuner.update_and_allocate(step)
+
+    def resume(self) -> None:
+        """See from the weights which ranks had been taken away; how important the others are is found out anew."""
+        if isinstance(self._tuner, AdaLoraModel):
+            config: Any = self._tuner.peft_config["default"]
+            parts = self._tuner.model.named_parameters()
+            config.rank_pattern = {name: (one != 0).flatten().tolist() for name, one in parts if ".lora_E." in name}
 
 
 def _inject(backbone: nn.Module, tuning: Tuning, targets: str, steps: int) -> LoraModel:

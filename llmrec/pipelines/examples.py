@@ -28,7 +28,7 @@ def choose_examples(
         until: the day before which the training period ends for all.
         config: says what is learned from.
 
-    Raises InputTableError if there are no impressions and some are needed.
+    Raises ValueError if the table of impressions is needed and not given.
     """
     settings, history = config.train, max(config.texts.history_items, NEAR)
     learning = parts.filter(F.col(PART) == TRAIN)
@@ -38,9 +38,7 @@ def choose_examples(
         counted = config.candidates.covisitation_events
         return examples.of_events(learning, users, counted=counted, positives=settings.positives, history=history)
     if impressions is None:
-        raise InputTableError(
-            f"{config.tables.name(C.IMPRESSIONS)}: is missing, expected as train.learn_from is impressions"
-        )
+        raise ValueError("train.learn_from is impressions, expected the table of them")
     held_out = parts.filter(F.col(PART) != TRAIN).groupBy(C.USER).agg(F.min(C.EVENT_TIME).alias("_held_out"))
     end = F.least(F.coalesce("_held_out", first_moment(until)), first_moment(until))
     shown = impressions.join(items.select(C.ITEM, INDEX), on=C.ITEM, how="inner")
@@ -54,8 +52,8 @@ def rating_scale(chosen: DataFrame) -> RatingScale:
     Raises InputTableError if there are not two different ones.
     """
     rating = chosen.select(F.explode("ratings").alias("rating")).filter(~F.isnan("rating"))
-    found = rating.agg(F.min("rating"), F.max("rating"), F.avg("rating"), F.stddev_pop("rating")).head()
-    if found is None or not found[3]:
+    found = rating.agg(F.avg("rating"), F.stddev_pop("rating")).head()
+    if found is None or not found[1]:
         raise InputTableError(
             f"events: ratings are all {found[0] if found else None}, expected different ones to learn"
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -17,33 +17,32 @@ from pyspark.sql import functions as F
 
 from llmrec import __version__
 from llmrec import columns as C
-from llmrec.domain.features import COLUMN, FEATURE_ALONE
-from llmrec.domain.metrics import user_metrics
-from llmrec.domain.ranking import best_first
-from llmrec.domain.users import User
+from llmrec.domain.features import FEATURE_ALONE
 from llmrec.errors import ConfigError, InputTableError
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.alone import Alone
 from llmrec.nn.artifact import Ranker, library_versions
 from llmrec.nn.backbone import Backbone
-from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.objectives import DRAWS, RANKING, RATING
-from llmrec.nn.plan import Outcome, Progress, TrainingPlan
+from llmrec.nn.panel import Panel
+from llmrec.nn.plan import Outcome, Progress, TrainingPlan, Tuning
 from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.ratings import RatingScale
-from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
-from llmrec.nn.training import Judge, fine_tune
-from llmrec.nn.tuning import Tuning
+from llmrec.nn.training import fine_tune
 from llmrec.nn.unread import Unread
 from llmrec.pipelines.examples import rating_scale
+from llmrec.pipelines.night import Night
 from llmrec.settings import Config
 from llmrec.spark.examples import write_examples
+from llmrec.spark.items import AVAILABLE, INDEX
+from llmrec.spark.splits import LIKES, PART
+from llmrec.spark.together import learn_together
 from llmrec.spark.users import TARGETS, in_tasks, sample_users, to_users
 from llmrec.spark.workers import NightParts, pair_features
 
@@ -53,11 +52,6 @@ _STOPPING = (0.0, 0.2)
 _CLEARLY = 1.645
 """What a part of BERT must earn, in standard errors: the one-sided 5 % of the normal distribution."""
 
-_JUDGING_SIZES = CandidateSizes(
-    **dict.fromkeys((field.name for field in fields(CandidateSizes)), 0)
-    | {"covisitation": 40, "popularity": 10, "pair_scored": 50}
-)
-
 
 def require_fitting(backbone: Backbone, config: Config) -> None:
     """Raise ConfigError if the settings ask for more layers or longer texts than the encoder has."""
@@ -66,7 +60,7 @@ def require_fitting(backbone: Backbone, config: Config) -> None:
     problems = [
         *(f"train.{name} is {value}, expected at most {most}" for name, value, most in (
             *([("cached_layers", config.train.cached_layers, layers - 1)] if config.train.scorer == "prefix" else []),
-            ("frozen_layers", config.train.frozen_layers, layers),
+            ("frozen_layers", config.train.frozen_layers, layers - (config.train.tuning in ("lora", "adalora"))),
         ) if value > most),
         *(f"texts.{name} is {value}, expected at most {longest}" for name, value in (
             ("max_user_tokens", config.texts.max_user_tokens),
@@ -99,7 +93,7 @@ def train_scorer(
     tokens: Tokens,
     catalogue: Catalogue,
     examples: DataFrame,
-    judges: DataFrame,
+    held_out: DataFrame,
     config: Config,
     report: Callable[[Progress], None],
     work: Path,
@@ -112,34 +106,55 @@ def train_scorer(
         tokens: its tokenizer.
         catalogue: counts of the training events.
         examples: of the training period; see spark.examples.
-        judges: users with ``targets`` of the validation period; a slice of them decides early stopping.
+        held_out: users with ``targets`` of the validation period; a slice of them decides early stopping.
         config: gives the plan.
         report: told of every step.
-        work: folder for the examples.
+        work: folder with ``scorer`` as it is ("base") and the catalogue ("before"), where the examples go.
         checkpoints: folder from which a training that was killed goes on; see `training_key`.
 
     Raises InputTableError if there is nothing to learn from or nobody to judge by.
     """
     settings = config.train
     count = write_examples(examples, work / "examples", at_most=settings.max_examples, seed=settings.seed)
-    panel = _stopping_panel(judges, config).toPandas()
+    panel = _stopping_panel(held_out, config).toPandas()
     if not count or panel.empty:
         raise InputTableError(
             f"events: {count} examples before the cut-off (train.learn_from: {settings.learn_from}) and {len(panel)} "
             f"users with liked items in the validation period (holdout: {config.holdout.model_dump()}); expected some "
             "of both"
         )
+    if "bce" in settings.objectives and examples.filter(F.size("others") > 0).isEmpty():
+        raise InputTableError(
+            f"{settings.learn_from}: all that was shown or taken was liked, expected something that was not, for "
+            "objective bce"
+        )
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
-    judge = _judge(tokens, catalogue, to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
-    plan = _plan(config, ratings)
-    return fine_tune(scorer, tokens, catalogue, work / "examples", plan, judge, report, checkpoints)
+    judges = Panel(to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
+    plan, shards = _plan(config, ratings), work / "examples"
+    if settings.processes > 1:
+        learn_together(work / "base", work / "before", shards, checkpoints, plan, judges, processes=settings.processes)
+    return fine_tune(scorer, tokens, catalogue, shards, plan, judges.judge(tokens, catalogue), report, checkpoints)
 
 
-def training_key(encoder_version: str, examples: DataFrame, config: Config) -> str:
-    """Return what a training depends on, in 12 hexadecimal digits: the same key, the same result."""
-    rows = examples.agg(F.count("*"), F.sum(F.xxhash64(*examples.columns).cast("decimal(38, 0)"))).head()
-    settings = config.model_dump(mode="json", include={"train", "texts", "candidates", "holdout", "liking"})
-    return hashlib.sha256(json.dumps([encoder_version, str(rows), settings]).encode()).hexdigest()[:12]
+def training_key(encoder_version: str, examples: DataFrame, parts: DataFrame, night: Night, config: Config) -> str:
+    """Return what a training depends on, in 12 hexadecimal digits: the same key, the same result.
+
+    Args:
+        encoder_version: of the pretrained encoder under its untrained head.
+        examples: what is learned from.
+        parts: all events, from which catalogue and judges come.
+        night: gives the items.
+        config: all settings.
+    """
+    frames = (
+        examples,
+        parts.select(C.USER, INDEX, C.EVENT_TIME, LIKES, PART),
+        night.items.select(INDEX, C.ITEM, C.TEXT_SHA, AVAILABLE),
+    )
+    hashes = [F.sum(F.xxhash64(*frame.columns).cast("decimal(38, 0)")) for frame in frames]
+    rows = [str(frame.agg(F.count("*"), of).head()) for frame, of in zip(frames, hashes, strict=True)]
+    named = [__version__, encoder_version, *rows, config.sha]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 
 
 def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) -> Sequential | None:
@@ -147,7 +162,7 @@ def train_sequential(catalogue: Catalogue, learners: DataFrame, config: Config) 
 
     Args:
         catalogue: with the vectors of the fine-tuned encoder.
-        learners: as of `train_scorer`.
+        learners: user rows of the training events.
         config: gives the seed and how many users are read.
     """
     if not config.candidates.sequential or not catalogue.has_vectors:
@@ -256,19 +271,6 @@ def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any
         "holdout": config.holdout.model_dump(mode="json"),
         "events": {"first": first, "last": last, "train": learning.count()},
     }
-
-
-def _judge(tokens: Tokens, catalogue: Catalogue, users: Sequence[User], targets: Sequence[set[int]]) -> Judge:
-    def ndcg(scorer: Scorer) -> float:
-        recommender = Recommender(catalogue=catalogue, scorer=scorer, tokens=tokens, sizes=_JUDGING_SIZES, fusion=None)
-        figures = []
-        for scored, wanted in zip(recommender.score(users), targets, strict=True):
-            items = scored.proposals.items
-            ranked = items[best_first(scored.features[:, COLUMN["pair_logit"]], items)]
-            figures.append(user_metrics(ranked.tolist(), wanted, [10])["NDCG", 10])
-        return float(np.mean(figures))
-
-    return ndcg
 
 
 def _plan(config: Config, ratings: RatingScale | None) -> TrainingPlan:

@@ -25,7 +25,7 @@ def of_likes(users: DataFrame, *, positives: int, history: int) -> DataFrame:
 
     Input: user_id, text, liked, seen; oldest first.
     """
-    cuts = _cut(users.filter(F.size("liked") > 1), "liked", positives)
+    cuts = _cut(users, "liked", positives)
     return _examples(
         cuts,
         history=latest(F.slice("liked", 1, F.col("_cut")), history),
@@ -77,7 +77,8 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
     nothing = F.array().cast("array<int>")
     before = F.coalesce(items_of(F.filter("_liked", lambda e: e["at"] < F.col("_at"))), nothing)
     ready = known.withColumns({
-        _PART: F.col(C.REQUEST), C.TEXT: F.coalesce(C.TEXT, F.lit("")), "seen": F.coalesce("seen", nothing),
+        _PART: F.col(C.REQUEST), C.TEXT: F.coalesce(C.TEXT, F.lit("")),
+        "seen": F.array_union(F.coalesce("seen", nothing), "_shown"),  # none of them may be drawn as a negative
     })  # fmt: skip
     return _examples(
         ready,

@@ -6,9 +6,11 @@ import torch
 from transformers import AutoConfig, GPT2Config, GPT2Model
 
 from llmrec.errors import ArtifactError
+from llmrec.nn.plan import Tuning
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import SUPPORTED, load_backbone, load_tokens, open_model
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.tuning import Tuned
 from tests import tiny
 
 FAMILIES = ["bert", "distilbert", "roberta", "electra"]
@@ -89,7 +91,7 @@ def test_a_tokenizer_without_separators_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
 def test_freezing_keeps_exactly_the_embeddings_and_the_lower_blocks(family: str, layers: int) -> None:
     backbone = tiny.backbone(family)
-    backbone.freeze_lower(layers)
+    Tuned(PrefixScorer(backbone, cached_layers=1), Tuning("full", 1, layers, frozen_embeddings=False), steps=9)
     frozen = {id(weights) for weights in backbone.parameters() if not weights.requires_grad}
     lower = [backbone.embeddings, *backbone.blocks[:layers]] if layers else []
     assert frozen == {id(weights) for part in lower for weights in part.parameters()}

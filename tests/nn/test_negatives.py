@@ -10,10 +10,11 @@ from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_pieces
 from llmrec.nn.examples import Example
 from llmrec.nn.negatives import Negatives
+from llmrec.nn.plan import Tuning
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.training import _Drawing
-from llmrec.nn.tuning import Tuned, Tuning
+from llmrec.nn.tuning import Tuned
 from tests import tiny
 from tests.nn.planted_shop import cuts, likers, plan, quality, tune
 

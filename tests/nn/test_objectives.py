@@ -23,7 +23,7 @@ from llmrec.nn.scorers import make_scorer
 from tests import tiny
 from tests.nn.planted_shop import cuts, likers, plan, quality, shuffled, tune
 
-SCALE = RatingScale(low=1, high=5, mean=3, spread=2)
+SCALE = RatingScale(mean=3, spread=2)
 ALL = ("bpr", "two-class", "bce", "mse", "mae")
 COMPARES = ("dot", "bilinear", "attention")
 EVERY_PAIR = [
@@ -85,7 +85,7 @@ def rated(shop: Catalogue, scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
     user, item = (torch.from_numpy(of.ravel()) for of in np.indices((len(users), len(items))))
     with torch.inference_mode():
         states = scorer.encode_users(Ragged.of(read)), scorer.encode_items(Ragged.of(shown))
-        said = SCALE.ratings(scorer.pair_outputs(*states, user, item)[:, -1])
+        said = SCALE.mean + SCALE.spread * scorer.pair_outputs(*states, user, item)[:, -1]
     colour = np.array([one.liked[0] // 9 for one in users])
     return np.where(colour[:, None] == items[None, :] // 9, 5, 1).ravel(), said.numpy()
 
@@ -100,8 +100,6 @@ def test_ratings_of_new_users_are_told_far_better_than_by_their_mean(
 
     scorer, outcome = learn(shop, tmp_path, likers(60, seed=1), objectives, judge=lambda one: -error(one))
     assert -outcome.ndcg == error(scorer) < 0.6 < 0.9 < -outcome.ndcg_before
-    _, said = rated(shop, scorer)
-    assert 1 <= said.min() < said.max() <= 5
     if len(objectives) > 1:
         assert quality(scorer, shop) > 0.8
 

@@ -16,7 +16,7 @@ from llmrec.nn.examples import Example
 from llmrec.nn.losses import disagreement
 from llmrec.nn.negatives import Negatives
 from llmrec.nn.objectives import Objectives
-from llmrec.nn.plan import Outcome
+from llmrec.nn.plan import Outcome, Tuning
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.training import _Trainer
@@ -140,3 +140,11 @@ def test_words_are_moved_along_their_gradient_for_a_second_reading_and_come_back
     assert moves == pytest.approx([0.05] * len(moves), rel=1e-3)
     assert all(hurt > clean for clean, hurt in zip(losses[::2], losses[1::2], strict=True))
     assert float((read[-2] - read[0]).abs().max()) < 1e-6
+
+
+def test_layers_that_do_not_learn_leave_nothing_out(shop: Catalogue, tmp_path: Path) -> None:
+    scorer, _ = learn(
+        shop, tmp_path, lambda _: 0.0, count=6, max_epochs=1, dropout=0.3,
+        tuning=Tuning("full", 1, 1, frozen_embeddings=False),
+    )  # fmt: skip
+    assert [block.dropout for block in scorer.backbone.stack] == [0.0, 0.3]

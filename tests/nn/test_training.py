@@ -14,12 +14,11 @@ from llmrec.nn.encoding import encode_texts
 from llmrec.nn.examples import Shards, cut_examples, write_examples
 from llmrec.nn.losses import in_batch, listwise
 from llmrec.nn.negatives import Negatives
-from llmrec.nn.plan import Outcome, Progress, TrainingPlan
+from llmrec.nn.plan import Outcome, Progress, TrainingPlan, Tuning
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.training import Judge, _done, _share_of_rate
-from llmrec.nn.tuning import Tuning
 from tests import tiny
 from tests.nn.planted_shop import cuts, likers, plan, quality, shuffled, tune
 
@@ -150,6 +149,39 @@ def test_a_killed_training_stops_as_early_as_it_would_have(shop: Catalogue, tmp_
     resumed = tune(tiny.scorer(layers=2), shop, examples, training, tmp_path / "b", read_out([0.1, 0.3]))
     assert resumed == whole
     assert whole.steps == 6
+
+
+def test_a_training_killed_after_it_had_stopped_is_not_taken_further(
+    shop: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, examples = plan(validations=2, max_epochs=2, patience=2), cuts(likers(24, seed=1))
+    figures = [0.1, 0.5, 0.4, 0.3]
+    whole, expected = tiny.scorer(layers=2), read_out(figures)
+    outcome = tune(whole, shop, examples, training, tmp_path / "a", expected)
+
+    def killed(_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("transformers.Trainer._load_best_model", killed)
+        tune(tiny.scorer(layers=2), shop, examples, training, tmp_path / "b", read_out(figures))
+    resumed = tiny.scorer(layers=2)
+    assert tune(resumed, shop, examples, training, tmp_path / "b", read_out([0.1])) == outcome
+    assert same(resumed.state_dict(), whole.state_dict())
+
+
+def test_what_a_kill_left_half_written_does_not_stop_the_next_run(shop: Catalogue, tmp_path: Path) -> None:
+    training, users = plan(validations=2, max_epochs=1), likers(24, seed=1)
+    _, expected, _ = learn(shop, users, training, tmp_path / "whole")
+    with pytest.raises(Killed):
+        tune(tiny.scorer(layers=2), shop, cuts(users), training, tmp_path / "cut", read_out([0.1, 0.2]))
+    left = tmp_path / "cut" / "checkpoints"
+    (left / "checkpoint-99").mkdir()
+    (left / "checkpoint-99" / "trainer_state.json").write_text("{")
+    (left / "finished.new").write_bytes(b"half")
+    _, outcome, told = learn(shop, users, training, tmp_path / "cut")
+    assert told[0].step == 2
+    assert outcome.steps == expected.steps
 
 
 def test_a_training_that_had_come_to_its_end_is_taken_over_as_it_is(shop: Catalogue, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec.nn.examples import Shards, cut_examples
 from llmrec.nn.negatives import Negatives
+from llmrec.spark import examples
 from llmrec.spark.examples import of_events, of_impressions, of_likes, write_examples
 from tests import tiny
 
@@ -38,8 +40,9 @@ def test_spark_cuts_the_same_examples_as_the_function_for_those_without_it(spark
 
 
 def test_too_many_examples_are_sampled_and_the_tasks_of_the_input_do_not_matter(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(examples, "_ROWS_OF_SHARD", 50)
     counts, samples = [], []
     for tasks in (1, 4):
         _, rows = learners(spark, 300, tasks)
@@ -88,7 +91,7 @@ def test_of_impressions_clicks_are_set_against_what_was_shown_with_the_history_b
     ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
     users = spark.createDataFrame([("a", "of a", [1, 2])], "user_id string, text string, seen array<int>")
     assert rows(of_impressions(impressions, events, users, history=2)) == [
-        ("a", "r1", "of a", [3, 1], [7], [8, 9], [], [1, 2]),
-        ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2]),
-        ("new", "r3", "", [], [7], [], [], []),
+        ("a", "r1", "of a", [3, 1], [7], [8, 9], [], [1, 2, 7, 8, 9]),
+        ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2, 8]),
+        ("new", "r3", "", [], [7], [], [], [7]),
     ]

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+from pyspark.sql import SparkSession
+
+from llmrec.nn.artifact import save_encoder
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.panel import Panel
+from llmrec.nn.training import fine_tune
+from llmrec.spark.together import learn_together
+from tests import tiny
+from tests.nn.planted_shop import cuts, likers, open_shop, plan, write_examples
+
+
+def test_two_processes_learn_what_one_learns_from_batches_as_large(spark: SparkSession, tmp_path: Path) -> None:
+    shop = open_shop(tmp_path / "shop")
+    write_examples(tmp_path / "examples", cuts(likers(32, seed=1))[:90])  # the last batch is not full
+    users = likers(8, seed=2, liked=5)
+    targets = [set(range(9 * (n % 3), 9 * (n % 3) + 9)) - set(user.seen.tolist()) for n, user in enumerate(users)]
+    panel = Panel(users, targets)
+    objectives = {"listwise": 1.0, "in-batch": 1.0, "two-class": 0.5}
+    training = plan(objectives=objectives, max_epochs=2, validations=2, learning_rate=1e-3)
+    judge = panel.judge(tiny.tokens(), shop)
+    scorers, outcomes = [], []
+    for name in ("alone", "together"):
+        scorer = tiny.scorer(layers=2)
+        save_encoder(tmp_path / name, scorer, tiny.tokens())
+        if name == "together":
+            learn_together(
+                tmp_path / name, tmp_path / "shop", tmp_path / "examples", tmp_path / "checkpoints-together", training,
+                panel, processes=2,
+            )  # fmt: skip
+            assert (tmp_path / "checkpoints-together" / "finished.safetensors").exists()
+        outcomes.append(fine_tune(
+            scorer, tiny.tokens(), Catalogue.load(tmp_path / "shop"), tmp_path / "examples", training, judge,
+            lambda _: None, tmp_path / f"checkpoints-{name}",
+        ))  # fmt: skip
+        scorers.append(scorer)
+    assert outcomes[1].losses == pytest.approx(outcomes[0].losses, rel=0.02)
+    assert outcomes[1].steps == outcomes[0].steps
+    assert outcomes[1].ndcg == pytest.approx(outcomes[0].ndcg, abs=0.05)
+    assert outcomes[0].ndcg > outcomes[0].ndcg_before + 0.1
+    moved, apart = (
+        torch.cat([(one - other).flatten() for one, other in zip(*pair, strict=True)]).norm()
+        for pair in (
+            ([*scorers[0].parameters()], [*tiny.scorer(layers=2).parameters()]),
+            ([*scorers[0].parameters()], [*scorers[1].parameters()]),
+        )
+    )
+    assert apart < 0.2 * moved
