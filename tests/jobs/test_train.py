@@ -2,7 +2,6 @@
 
 import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from llmrec.cli import run_job
+from llmrec.nn.panel import Panel
+from llmrec.nn.plan import Judge
 from llmrec.nn.scorer import Scorer
-from llmrec.nn.training import Judge
-from llmrec.pipelines import training
 from tests import planted, tiny
 
 jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score")}
@@ -39,11 +38,10 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("train", folder, f"model={folder}/whole") == 0
-    judging: Callable[..., Judge] = training._judge
-    looks = []
+    judging, looks = Panel.judge, []
 
-    def killed_at_the_fourth_look(*parts: Any) -> Judge:
-        judge = judging(*parts)
+    def killed_at_the_fourth_look(panel: Panel, *parts: Any) -> Judge:
+        judge = judging(panel, *parts)
 
         def look(scorer: Scorer) -> float:
             looks.append(judge(scorer))
@@ -54,7 +52,7 @@ def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, m
         return look
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_judge", killed_at_the_fourth_look)
+        patch.setattr(Panel, "judge", killed_at_the_fourth_look)
         assert run("train", folder, f"model={folder}/killed") == 1
     assert not (folder / "killed").exists()
     [left] = (folder / "work").glob("training-*")

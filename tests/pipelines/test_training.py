@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +6,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from llmrec import columns as C
 from llmrec.domain.features import NAMES
-from llmrec.domain.users import User
 from llmrec.errors import ConfigError
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.panel import Panel
 from llmrec.nn.sources import SOURCES
 from llmrec.pipelines import training
 from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, worth_its_parts
@@ -67,15 +66,15 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     decide: set[str] = set()
     teach: set[str] = set()
 
-    def judge(tokens: object, catalogue: object, users: Sequence[User], targets: object) -> None:
-        decide.update(user.user_id for user in users)
+    def judge(panel: Panel, tokens: object, catalogue: object) -> None:
+        decide.update(user.user_id for user in panel.users)
         raise Enough
 
     def pair_features(users: DataFrame, parts: object) -> None:
         teach.update(row.user_id for row in users.collect())
         raise Enough
 
-    monkeypatch.setattr(training, "_judge", judge)
+    monkeypatch.setattr(Panel, "judge", judge)
     monkeypatch.setattr(training, "pair_features", pair_features)
     names = {f"u{number}" for number in range(200)}
     users = spark.createDataFrame(
