@@ -77,12 +77,12 @@ def fine_tune(
     rows = count_examples(examples)
     if not rows:
         raise ValueError(f"{examples}: holds no training example, expected some")
-    before = first(judge(scorer.eval()), scorer.device) if not (checkpoints / _FINISHED).exists() else math.nan
+    finished = checkpoints / _FINISHED
+    before = math.nan if finished.exists() else judge(scorer.eval())
     tuned = Tuned(scorer, plan.tuning, plan.steps_of_epoch(rows) * plan.max_epochs)
     for block in scorer.backbone.stack:
         learns = any(weights.requires_grad for weights in block.parameters())
         block.dropout, block.recompute = plan.dropout if learns else 0.0, plan.gradient_checkpointing
-    finished = checkpoints / _FINISHED
     if finished.exists():
         return _take_over(finished, tuned, report)
     objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
@@ -128,7 +128,7 @@ class _Trainer(Trainer):
         """Train, and load the weights of the best validation, or those before the first step."""
         self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
         self._tuned, self._plan, self._shards, self._judge, scorer = tuned, plan, shards, judge, tuned.scorer
-        learning, parameters = tuned.parameters
+        before, (learning, parameters) = first(before, self.args.device), tuned.parameters
         untouched = {name: weights.clone() for name, weights in scorer.state_dict().items()}
         self._course = _Course(
             before, 60 * plan.max_minutes, report if place()[0] == 0 else _say_nothing, tuned, shards
@@ -159,11 +159,13 @@ class _Trainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *others: Any, **named: Any) -> Tensor:
         """Add to a batch's gradients those with its words moved where that hurts most (FGM, Miyato et al., 2017)."""
+        if not self._plan.adversarial:
+            return super().training_step(model, inputs, *others, **named)
         words = self._tuned.scorer.backbone.embeddings.words.weight
         added = 0 if words.grad is None else words.grad.clone()  # by other batches of the same step
         loss = super().training_step(model, inputs, *others, **named)
-        if not self._plan.adversarial or words.grad is None:
-            return loss
+        if words.grad is None:
+            raise RuntimeError("words have no gradient to be moved along, expected embeddings that learn")
         before, gradient = words.detach().clone(), words.grad - added
         with torch.no_grad():
             words += self._plan.adversarial * gradient / gradient.norm().clamp(min=1e-12)
