@@ -193,7 +193,7 @@ class Train(Settings):
     max_minutes: float = Field(default=480, gt=0)
     """Training stops at the first validation after this many minutes."""
     validations: PositiveInt = 4
-    """Validations per epoch."""
+    """Validations per epoch, or a few more where its steps cannot be divided by them."""
     patience: PositiveInt = 3
     """Validations without a better NDCG before training stops."""
     max_validation_users: PositiveInt = 1_000
