@@ -160,7 +160,9 @@ class Benchmark:
         set_up_torch(os.cpu_count() or 1)
         scorer.to(pick_device())
         with training_bar() as report:
-            examples = of_likes(self.learners, positives=train.positives, history=max(texts.history_items, NEAR))
+            examples = of_likes(
+                self.learners, positives=train.positives, history=max(texts.history_items, NEAR)
+            ).persist()
             train_scorer(
                 scorer,
                 tokens,

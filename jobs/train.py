@@ -78,6 +78,7 @@ def main(run: Run) -> None:
             scorer.to(pick_device())
             with training_bar() as report:
                 outcome = train_scorer(scorer, tokens, before, chosen, judges, config, report, work, checkpoints)
+            chosen.unpersist()
             return_memory()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:

@@ -89,13 +89,13 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
 
 
 def write_examples(examples: DataFrame, folder: Path, *, at_most: int, seed: int) -> int:
-    """Write ``examples`` to ``folder``; return how many there are.
+    """Write ``examples``, which are read more than once, to ``folder``; return how many there are.
 
     More than ``at_most`` are sampled by hash: about as many are left. The same examples give the same shards, whatever
     tasks they come from.
     """
     place = F.pmod(F.xxhash64(F.lit(f"examples-{seed}"), C.USER, _PART), F.lit(_HASHES))
-    placed = examples.withColumn("_place", place).persist()
+    placed = examples.withColumn("_place", place)
     share = min(at_most / max(placed.count(), 1), 1.0)
     kept = placed.filter(F.col("_place") < math.ceil(share * _HASHES))
     rows = kept.count()
@@ -103,7 +103,6 @@ def write_examples(examples: DataFrame, folder: Path, *, at_most: int, seed: int
     spread = kept.withColumn(_SHARD, (F.col("_place") % shards).cast("int")).repartition(shards, _SHARD)
     ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, _PART).drop(C.USER, _PART, "_place")
     ordered.write.partitionBy(_SHARD).parquet(folder.absolute().as_uri())
-    placed.unpersist()
     return rows
 
 
