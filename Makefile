@@ -107,4 +107,4 @@ lock: $(READY)  ## write the lock files anew
 		requirements/$$name.in -o requirements/$$name.lock; done
 
 clean:  ## remove the demo's tables, model and report; the environment and the downloads stay
-	@rm -rf demo/lake demo/work demo/model demo/report.html demo/prepared demo/trained
+	@rm -rf demo/lake demo/work demo/mlflow.db demo/mlflow-artifacts demo/report.html demo/prepared demo/trained

@@ -33,8 +33,9 @@ from bench.texts import ENCODER
 from bench.timing import interleaved, ratio
 from llmrec import columns as C
 from llmrec.config import load_config
+from llmrec.models import find_model
 from llmrec.nn.alone import Alone
-from llmrec.nn.artifact import RANKER, resolve_model
+from llmrec.nn.artifact import RANKER
 from llmrec.nn.device import set_up_torch
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
 from llmrec.settings import Config
@@ -96,7 +97,7 @@ def _several(users: DataFrame, copies: int) -> DataFrame:
 
 def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, NightParts]:
     """Make the night of the demo's run date, up to the scoring stage."""
-    day, model = date(1998, 4, 23), resolve_model(config.model)
+    day, model = date(1998, 4, 23), find_model(config, work / "registered")
     tables = {name: read_table(spark, config.tables.name(name), name) for name in (C.EVENTS, C.ITEMS, C.USERS)}
     missing = {name: spark.createDataFrame([], SCHEMAS[name]) for name in (C.CANDIDATES, C.DENIED)}
     night = open_night(**tables, **missing, allowed=None, config=config, run_date=day)

@@ -43,7 +43,7 @@ from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from jobs import prepare, score, train
 from llmrec import columns as C
-from llmrec.cli import Run, run_job
+from llmrec.cli import Run
 from llmrec.config import load_config
 from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap, user_metrics
 from llmrec.nn.artifact import resolve_model
@@ -199,7 +199,7 @@ def _job(name: str, config: Path, run_date: date | None = None) -> float:
     begun = time.monotonic()
     argv = ["--config", str(config), *(["--run-date", run_date.isoformat()] if run_date else [])]
     program = {"prepare": prepare, "train": train, "score": score}[name]
-    if run_job(name, program.main, description="", needs_run_date=name != "prepare", argv=argv):
+    if program.JOB.run(argv):
         raise SystemExit(f"{name} {run_date or ''}: failed, see above")
     return (time.monotonic() - begun) / 60
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from llmrec import columns as C
-from llmrec.cli import Run, run_job
+from llmrec.cli import Job, Run
+from llmrec.models import open_model
 from llmrec.nn.ablations import ABLATIONS
-from llmrec.nn.artifact import resolve_model
 from llmrec.pipelines.evaluate import COMPARED, Metric, measure, require_unseen_holdout
 from llmrec.pipelines.holdout import counted_until, split
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
@@ -32,8 +32,7 @@ from llmrec.spark.workers import judge
 def main(run: Run) -> None:
     """Hold out, run the pipeline, measure, print, store."""
     config, spark = run.config, run.spark
-    model = resolve_model(config.model)
-    run.model_version = model.version
+    model = open_model(run)
     require_ranker(model.manifest, config)
     require_unseen_holdout(model.manifest, config, run.day)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
@@ -97,5 +96,7 @@ def _print(metrics: list[Metric], users: int, k: int) -> None:
         )
 
 
+JOB = Job("evaluate", main, __doc__)
+
 if __name__ == "__main__":
-    sys.exit(run_job("evaluate", main, description=__doc__, needs_run_date=True))
+    sys.exit(JOB.run())

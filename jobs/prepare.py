@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from llmrec import columns as C
-from llmrec.cli import Run, run_job
+from llmrec.cli import Job, Run
 from llmrec.errors import ConfigError
 from llmrec.pipelines.prepare import ORDER, Prepared, all_refused, prepare_source, require_good_rows
 from llmrec.spark.schemas import SCHEMAS
@@ -81,5 +81,7 @@ def show(checked: list[Prepared]) -> None:
         console.print(reasons)
 
 
+JOB = Job("prepare", main, __doc__, needs_run_date=False)
+
 if __name__ == "__main__":
-    sys.exit(run_job("prepare", main, description=__doc__, needs_run_date=False))
+    sys.exit(JOB.run())

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from llmrec import columns as C
-from llmrec.cli import Run, run_job
+from llmrec.cli import Job, Run
 from llmrec.errors import OutputError
 from llmrec.pipelines.report import ReportTables, choose_run_date, gather
 from llmrec.report.console import print_report
@@ -56,5 +56,7 @@ def write_page(page: str, path: Path) -> None:
         raise OutputError(f"{path}: the report cannot be written ({error.strerror}); expected a file path") from error
 
 
+JOB = Job("report", main, __doc__, needs_run_date=False)
+
 if __name__ == "__main__":
-    sys.exit(run_job("report", main, description=__doc__, needs_run_date=False))
+    sys.exit(JOB.run())

@@ -6,8 +6,8 @@ spark-submit jobs/score.py --config conf/demo.yaml --run-date 1998-04-23
 import sys
 
 from llmrec import columns as C
-from llmrec.cli import Run, run_job
-from llmrec.nn.artifact import resolve_model
+from llmrec.cli import Job, Run
+from llmrec.models import open_model
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, require_ranker, user_rows
 from llmrec.pipelines.score import check_lists, published_rows, require_users, users_without
 from llmrec.progress import spark_progress
@@ -20,8 +20,7 @@ from llmrec.spark.vector_cache import ensure_vectors
 def main(run: Run) -> None:
     """Read tables, score, check, publish."""
     config, spark = run.config, run.spark
-    model = resolve_model(config.model)
-    run.model_version = model.version
+    model = open_model(run)
     require_ranker(model.manifest, config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
@@ -71,5 +70,7 @@ def main(run: Run) -> None:
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 
 
+JOB = Job("score", main, __doc__)
+
 if __name__ == "__main__":
-    sys.exit(run_job("score", main, description=__doc__, needs_run_date=True))
+    sys.exit(JOB.run())

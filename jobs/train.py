@@ -1,35 +1,54 @@
-"""Fine-tunes the encoder and the pair scorer on events before a cut-off, then the ranker, and writes the model folder.
+"""Fine-tunes the encoder and the pair scorer on events before a cut-off, then the ranker, and publishes the model.
 
-spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-23
+    spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-23
+    spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-30 --from champion --since 1998-04-23
+    python jobs/train.py --config conf/demo.yaml --rollback
+
+The second goes on from the present champion with what is new; the third goes back to the one before it.
 """
 
+import argparse
 import os
 import shutil
 import sys
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
 
 from llmrec import columns as C
-from llmrec.cli import Run, run_job
-from llmrec.nn.artifact import (
-    add_sequential,
-    finish_model,
-    load_encoder,
-    replace_folder,
-    require_replaceable,
-    save_encoder,
-)
+from llmrec.cli import Job, Run
+from llmrec.errors import ConfigError
+from llmrec.models import instead_of_training, open_champion, publish_model, require_place
+from llmrec.nn.artifact import ModelInfo, add_sequential, finish_model, load_encoder, save_encoder
 from llmrec.nn.device import pick_device, return_memory, set_up_torch
+from llmrec.nn.panel import Panel
 from llmrec.nn.pretrained import load_tokens
 from llmrec.nn.scorer import Scorer
-from llmrec.nn.tokens import TextLimits
+from llmrec.nn.tokens import TextLimits, Tokens
+from llmrec.nn.unread import Unread
 from llmrec.pipelines.examples import choose_examples
+from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
 from llmrec.pipelines.holdout import counted_until, split
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, user_rows
+from llmrec.pipelines.night import (
+    Night,
+    build_catalogue,
+    night_parts,
+    open_night,
+    relations_needed,
+    reread_catalogue,
+    user_rows,
+)
 from llmrec.pipelines.training import (
+    continue_scorer,
     open_scorer,
     origin,
+    stopping_panel,
+    stopping_users,
     train_ranker,
     train_scorer,
     train_sequential,
@@ -42,17 +61,26 @@ from llmrec.spark.users import add_targets
 from llmrec.spark.vector_cache import ensure_vectors
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what train alone is asked."""
+    parser.add_argument(
+        "--from", dest="start", choices=["champion"], help="go on from it instead of from the pretrained encoder"
+    )
+    parser.add_argument(
+        "--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="with --from: learn from what is new since then"
+    )
+    parser.add_argument("--rollback", action="store_true", help="go back to the champion before, and stop")
+
+
 def main(run: Run) -> None:
-    """Read tables, fine-tune, fit the ranker, write the model."""
+    """Read tables, fine-tune, fit the ranker, compare, publish."""
     config, spark, cache = run.config, run.spark, run.table(C.ITEM_VECTORS)
-    texts = config.texts
-    require_replaceable(Path(config.model))
-    limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
-    tokens = load_tokens(config.encoder.path, limits, config.encoder.allow_download)
-    scorer = open_scorer(config)
+    require_place(config)
+    champion = open_champion(run)
+    scorer, tokens = _open(run, champion)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     impressions = run.read_nonempty(C.IMPRESSIONS) if config.train.learn_from == "impressions" else None
-    until = counted_until(run.day, VALIDATION, config)
+    until, since = counted_until(run.day, VALIDATION, config), run.args.since
     work = run.work_folder()
     with run.stage("examples") as stage:
         parts = split(night, config).persist()
@@ -60,6 +88,7 @@ def main(run: Run) -> None:
         longest = config.candidates.covisitation_events
         rows = user_rows(night, learning, config, liked=longest, until=until).persist()
         judges = add_targets(rows, parts.filter(F.col(PART) == VALIDATION)).persist()
+        panel = stopping_panel(stopping_users(judges, config))
         stage.counts = {row[PART]: row["count"] for row in parts.groupBy(PART).count().orderBy(PART).collect()}
         stage.rows_in, stage.rows_out = sum(stage.counts.values()), stage.counts.get(TRAIN, 0)
     with run.stage("catalogue") as stage:
@@ -72,23 +101,22 @@ def main(run: Run) -> None:
     with run.stage("fine-tuning") as stage:
         outcome = checkpoints = None
         if isinstance(scorer, Scorer):
-            chosen = choose_examples(parts, rows, impressions, night.items, until, config).persist()
+            chosen = choose_examples(parts, rows, impressions, night.items, until, config, since).persist()
             checkpoints = Path(config.work, f"training-{training_key(version, chosen, parts, night, config)}")
             set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:
-                outcome = train_scorer(scorer, tokens, before, chosen, judges, config, report, work, checkpoints)
+                outcome = train_scorer(scorer, tokens, before, chosen, panel, config, report, work, checkpoints)
             chosen.unpersist()
-            return_memory()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:
         version = save_encoder(work / "model", scorer.cpu(), tokens)
         model = ship_folder(spark, work / "model", f"model-{run.run_id}", work)
         vectors, encoded = ensure_vectors(spark, cache, night.items, model, version)
-        after = build_catalogue(night, learning, rows, vectors, config, work / "after", until) if outcome else before
+        after = reread_catalogue(night, work / "before", vectors, config, work / "after")
         add_sequential(work / "model", train_sequential(after, rows, config))
         model = ship_folder(spark, work / "model", f"ranked-{run.run_id}", work)
-        catalogue = ship_folder(spark, work / ("after" if outcome else "before"), f"catalogue-{run.run_id}", work)
+        catalogue = ship_folder(spark, work / "after", f"catalogue-{run.run_id}", work)
         with spark_progress(spark, "scoring validation users", config.score.partitions):
             rankers = train_ranker(judges, night_parts(model, catalogue, config, run.day), config)
         stage.counts = {"encoded": encoded["encoded"], "pairs": int(rankers.fitted["pairs"])}
@@ -105,20 +133,84 @@ def main(run: Run) -> None:
             "importance": rankers.ranker.importance(),
         }
         facts = {**origin(learning, config, run.day), "metrics": metrics}
+        if run.args.start and champion:
+            facts["goes_on_from"] = {"version": champion.version, "since": since}
         info = finish_model(work / "model", rankers.ranker, facts, rankers.ablations)
         load_encoder(work / "model")
-        replace_folder(work / "model", Path(config.model))
+        run.model_version = info.version
+    with run.stage("comparison") as stage:
+        standings = _judge_all(run, night, judges, panel, info, champion)
+        return_memory()
+        stage.counts = {"models": len(standings), "users": len(panel.users)}
+    with run.stage("publish"):
+        said = publish_model(run, info, standings, champion)
         if checkpoints:
             shutil.rmtree(checkpoints)
-        run.model_version = info.version
-    print(f"model {info.version} written to {config.model}")
+    _print(list(standings.values()), len(panel.users), config.train.seed)
+    print(said)
     if outcome:
-        print(
-            f"pair scorer: NDCG@10 on validation candidates {outcome.ndcg_before:.4f} before fine-tuning, "
-            f"{outcome.ndcg:.4f} after {outcome.steps} steps; "
-            f"{outcome.learning:,} of {outcome.parameters:,} parameters learned"
+        print(f"{outcome.learning:,} of {outcome.parameters:,} parameters learned in {outcome.steps} steps")
+
+
+def _open(run: Run, champion: ModelInfo | None) -> tuple[Scorer | Unread, Tokens]:
+    """Open what learning starts from, and its tokenizer; raises ConfigError if it is not to be had."""
+    config, texts = run.config, run.config.texts
+    if run.args.start:
+        if champion is None:
+            raise ConfigError(
+                f"--from champion: {config.model} is a folder or has none yet, expected one in the registry; "
+                "train without it first"
+            )
+        return continue_scorer(champion, config)
+    if run.args.since:
+        raise ConfigError("--since: goes with --from champion, expected both or neither")
+    limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
+    return open_scorer(config), load_tokens(config.encoder.path, limits, config.encoder.allow_download)
+
+
+def _judge_all(
+    run: Run, night: Night, judges: DataFrame, panel: Panel, new: ModelInfo, champion: ModelInfo | None
+) -> dict[str, Standing]:
+    """Judge the encoder before fine-tuning, the champion if there is one, and the new model, by the same users."""
+    work, config, spark = run.work_folder(), run.config, run.spark
+    before, after = work / "before", work / "after"
+    found = {"before": Standing("before fine-tuning", judge_pairs(panel, work / "base", before))}
+    models = {"champion": (champion, work / "champion"), "new": (new, after)}
+    for name, (model, shelves) in models.items():
+        if model is None:
+            continue
+        shipped = ship_folder(spark, model.folder, f"{name}-{run.run_id}", work)
+        if not shelves.exists():
+            vectors, _ = ensure_vectors(spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version)
+            reread_catalogue(night, before, vectors, config, shelves)
+        catalogue = ship_folder(spark, shelves, f"{name}-catalogue-{run.run_id}", work)
+        parts = night_parts(shipped, catalogue, trained_as(model.manifest, config), run.day)
+        lists = judge_lists(stopping_users(judges, config), parts, config.score.partitions)
+        found[name] = Standing(f"{name} {model.version}", judge_pairs(panel, model.folder, shelves), lists)
+    return found
+
+
+def _print(standings: Sequence[Standing], users: int, seed: int) -> None:
+    """Print the figures of all models, and how sure the differences to the last one are."""
+    *others, new = standings
+    table = Table(title=f"{users:,} validation users, the same for all")
+    table.add_column("model")
+    for name in new.means():
+        table.add_column(name, justify="right")
+    for standing in standings:
+        means = standing.means()
+        table.add_row(standing.name, *(f"{means[name]:.4f}" if name in means else "" for name in new.means()))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for found in filter(None, (compare(new, other, seed) for other in others)):
+        console.print(
+            f"NDCG@10 of {found.by}, new against {found.other}: {found.difference:+.4f} (95 % interval "
+            f"{found.low:+.4f} to {found.high:+.4f}, paired bootstrap p = {found.p:.3f})",
+            highlight=False,
         )
 
 
+JOB = Job("train", main, __doc__, arguments=add_arguments, instead=instead_of_training)
+
 if __name__ == "__main__":
-    sys.exit(run_job("train", main, description=__doc__, needs_run_date=True))
+    sys.exit(JOB.run())

@@ -24,6 +24,8 @@ from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.tables import append_table, read_table, require_rows, table_version
 
+Arguments = Callable[[argparse.ArgumentParser], None]
+
 
 @dataclass
 class Stage:
@@ -54,6 +56,9 @@ class Run:
     table_versions: dict[str, int] = field(default_factory=dict)
     closing: ExitStack = field(default_factory=ExitStack)
     """What is done when the run has been recorded."""
+    args: argparse.Namespace = field(default_factory=argparse.Namespace)
+    """The arguments of this job alone."""
+    _work: Path | None = None
 
     def table(self, name: str) -> str:
         """Return the path or catalog name of a table."""
@@ -95,17 +100,20 @@ class Run:
         return self.run_date
 
     def work_folder(self) -> Path:
-        """Make a folder of this run alone; raises OutputError if it cannot be made.
+        """Return the folder of this run alone, made when first asked for; raises OutputError if it cannot be made.
 
         It goes when the run is recorded and not before: Spark sends what was shipped from it to every new executor.
         """
-        folder = Path(self.config.work, self.run_id)
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise OutputError(f"work: {folder} cannot be made ({error.strerror}); expected a writable place") from error
-        self.closing.callback(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        if self._work is None:
+            folder = Path(self.config.work, self.run_id)
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                reason = error.strerror
+                raise OutputError(f"work: {folder} cannot be made ({reason}); expected a writable place") from error
+            self.closing.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._work = folder
+        return self._work
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -146,40 +154,59 @@ def _record_failure(run: Run) -> None:
         print(f"{run.job}: the failure could not be recorded in {run.table(C.RUNS)}: {error}", file=sys.stderr)
 
 
-def parse_args(job: str, description: str, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments that all jobs share."""
+def parse_args(job: str, description: str, arguments: Arguments, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments that all jobs share, and ``arguments``."""
     parser = argparse.ArgumentParser(prog=f"{job}.py", description=description.partition("\n")[0])
     parser.add_argument("--config", type=Path, help="YAML file of settings (see conf/default.yaml)")
     parser.add_argument("--run-date", type=date.fromisoformat, help="YYYY-MM-DD; events on or after it are not read")
     parser.add_argument("--set", dest="overrides", nargs="+", action="extend", default=[], metavar="key=value")
     parser.add_argument("--print-config", action="store_true", help="print the merged settings and stop")
+    arguments(parser)
     return parser.parse_args(argv)
 
 
-def run_job(
-    job: str, main: Callable[[Run], None], *, description: str, needs_run_date: bool, argv: Sequence[str] | None = None
-) -> int:
-    """Run ``main`` with a checked configuration and a session; return the exit code."""
-    args = parse_args(job, description, argv)
-    try:
-        config = load_config(args.config, args.overrides)
-        if args.print_config:
-            print(documented_yaml(config))
-            return 0
-        if needs_run_date and args.run_date is None:
-            raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
-        run = Run(job, config, start_session(f"llmrec-{job}", config.spark), args.run_date)
-        with run.closing:
-            try:
-                main(run)
-            except Exception:
-                _record_failure(run)
-                raise
-            run.record()
-    except LlmrecError as error:
-        print(f"{job}: {error}", file=sys.stderr)
-        return 2
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
+def _no_more(parser: argparse.ArgumentParser) -> None:
+    """Add no argument."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program that is started by spark-submit."""
+
+    name: str
+    main: Callable[[Run], None]
+    description: str
+    """Its first line is shown by --help."""
+    needs_run_date: bool = True
+    arguments: Arguments = _no_more
+    """Adds those of this job alone."""
+    instead: Callable[[argparse.Namespace, Config], bool] | None = None
+    """Asked before Spark starts; true if all is done then."""
+
+    def run(self, argv: Sequence[str] | None = None) -> int:
+        """Run ``main`` with a checked configuration and a session; return the exit code."""
+        args = parse_args(self.name, self.description, self.arguments, argv)
+        try:
+            config = load_config(args.config, args.overrides)
+            if args.print_config:
+                print(documented_yaml(config))
+                return 0
+            if self.instead is not None and self.instead(args, config):
+                return 0
+            if self.needs_run_date and args.run_date is None:
+                raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
+            run = Run(self.name, config, start_session(f"llmrec-{self.name}", config.spark), args.run_date, args=args)
+            with run.closing:
+                try:
+                    self.main(run)
+                except Exception:
+                    _record_failure(run)
+                    raise
+                run.record()
+        except LlmrecError as error:
+            print(f"{self.name}: {error}", file=sys.stderr)
+            return 2
+        except Exception:
+            traceback.print_exc()
+            return 1
+        return 0

@@ -156,6 +156,9 @@ class Train(Settings):
     """What the learning rate of a layer is multiplied with for that of the one below."""
     max_examples: PositiveInt = 20_000
     """Training examples per epoch (one user's history and the items liked next), sampled by hash."""
+    replay: float = Field(default=0.3, ge=0, lt=1)
+    """Where train goes on from the champion with what is new: the share of older examples among those it reads, so that
+    what was learned from them is not lost."""
     positives: PositiveInt = 4
     """Items liked next, at most, in one example."""
     negatives: int = Field(default=12, ge=0)
@@ -334,13 +337,25 @@ class Report(Settings):
     """Users shown with what they liked and what they are recommended."""
 
 
+class Registry(Settings):
+    """MLflow's registry of models, where model is a name in it."""
+
+    uri: str = "sqlite:///mlflow.db"
+    """MLflow's server, or a database in a local file with the models in mlflow-artifacts beside it. Name a password by
+    ${oc.env:VARIABLE}."""
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    """A new model becomes champion unless its NDCG@10 is lower than the champion's by more than this share of it."""
+
+
 class Config(Settings):
     """All settings of all jobs."""
 
     sources: Sources = Sources()
     tables: Tables = Tables()
-    model: str = "model"
-    """Folder of the fine-tuned model: train writes it, score and evaluate read it."""
+    model: str = "models:/llmrec@champion"
+    """The fine-tuned model, which train writes and score and evaluate read: a name and an alias in the registry, or a
+    folder that train replaces. score and evaluate also take models:/NAME/VERSION."""
+    registry: Registry = Registry()
     work: str = "work"
     """Folder for what a run needs while it runs; on a cluster, on storage that all hosts share."""
     prepare: Prepare = Prepare()

@@ -24,11 +24,13 @@ MAY_IMPORT = {
     "report": {"report", *DOMAIN},
     "pipelines": {"pipelines", "report", "settings", *SPARK},
     "progress": NN,
+    "registry": BOTTOM,
     "cli": {"config", "settings", *SPARK},
-    "jobs": {"cli", "progress", "pipelines", "report", *SPARK},
+    "models": {"cli", "registry", "settings", "pipelines", *SPARK},
+    "jobs": {"cli", "models", "progress", "pipelines", "report", *SPARK},
 }
 """What the modules of each layer may import of llmrec. Settings reach a job by way of cli."""
-KNOW_SPARK = {"spark", "pipelines", "progress", "cli", "jobs"}
+KNOW_SPARK = {"spark", "pipelines", "progress", "cli", "models", "jobs"}
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "safetensors", "lightgbm"}
 
 

@@ -167,6 +167,15 @@ def diversity(vectors: Floats) -> float | None:
     return 1 - cosines / (count * (count - 1))
 
 
+def log_loss(predicted: Floats, came_true: npt.NDArray[np.bool_]) -> float:
+    """Return the sum of -log of the probability given to what happened (Good 1952), both (n,); 0 for none.
+
+    Probabilities of 0 and 1 count as 1e-6 away from that.
+    """
+    sure = np.clip(np.asarray(predicted, np.float64), 1e-6, 1 - 1e-6)
+    return float(-np.log(np.where(came_true, sure, 1 - sure)).sum())
+
+
 def expected_calibration_error(
     predicted_sum: Floats, label_sum: Floats, count: Floats | npt.NDArray[np.int64]
 ) -> float:

@@ -46,6 +46,7 @@ def write_index(folder: Path, vectors: Floats, available: Bools) -> None:
     for start in range(0, len(ids), _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
         index.add_with_ids(vectors[some], some)
+    (folder / _FILE).unlink(missing_ok=True)  # not written into: it may be a link to that of another catalogue
     faiss.write_index(index, str(folder / _FILE))
 
 

@@ -3,6 +3,8 @@
 An item is known by its index, the place of its id in sorted order.
 """
 
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,22 +208,14 @@ def write_catalogue(
 
     Raises InputTableError naming an item whose vector holds NaN or infinity.
     """
-    vectors = items["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-    vectors = vectors.reshape(len(items), -1)
-    _require_finite(items, vectors)
+    read = _read_arrays(items)
     folder.mkdir(parents=True)
     named = items.select(["item_id", "title"]).combine_chunks()
     with pa.OSFile(str(folder / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, named.schema) as writer:
         writer.write_table(named)
-    tokens = items["tokens"].combine_chunks()
     size = len(items)
-    pieces = tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
-    starts = _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False))
-    words = index_words(pieces, starts)
     arrays: dict[str, npt.NDArray[np.generic]] = {
-        "tokens": pieces,
-        "token_starts": starts,
-        "vectors": vectors,
+        **read,
         "factors": np.zeros((size, 0), np.float32) if factors is None else factors,
         "available": items["available"].to_numpy(zero_copy_only=False).astype(np.bool_),
     }
@@ -229,8 +223,6 @@ def write_catalogue(
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.int64)
     for name in ("idle", "age"):
         arrays[name] = items[name].to_numpy(zero_copy_only=False).astype(np.float32)
-    for name, index in zip(_WORDS, (words.by_item, words.by_piece), strict=True):
-        arrays |= {f"{name}-{part}": getattr(index, part) for part in _PARTS}
     for relation in RELATIONS:
         arrays |= _rows(relation, related[relation], size)
     arrays |= _segment_arrays(segments)
@@ -241,6 +233,45 @@ def write_catalogue(
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     return Catalogue.load(folder)
+
+
+def write_reread(folder: Path, counted: Path, items: pa.Table) -> Catalogue:
+    """Write the catalogue in ``counted`` again to ``folder``, as another encoder reads its items; and map it.
+
+    Args:
+        folder: created; must not exist.
+        counted: folder of a catalogue; what was counted for it is not copied but linked.
+        items: item_id, tokens, vector; one row per item, by index.
+
+    Raises InputTableError as `write_catalogue`.
+    """
+    read = _read_arrays(items)
+    shutil.copytree(counted, folder, copy_function=os.link)
+    for name, values in read.items():
+        (folder / f"{name}.npy").unlink()  # not written into: ``counted`` has the same file
+        np.save(folder / f"{name}.npy", values)
+    return Catalogue.load(folder)
+
+
+def _read_arrays(items: pa.Table) -> dict[str, npt.NDArray[np.generic]]:
+    """Return what an encoder and its tokenizer make of items; raises InputTableError for a vector of no numbers."""
+    vectors = items["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    vectors = vectors.reshape(len(items), -1)
+    _require_finite(items, vectors)
+    tokens = items["tokens"].combine_chunks()
+    pieces = tokens.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
+    starts = _starts(pc.list_value_length(tokens).to_numpy(zero_copy_only=False))
+    words = index_words(pieces, starts)
+    return {
+        "tokens": pieces,
+        "token_starts": starts,
+        "vectors": vectors,
+        **{
+            f"{name}-{part}": getattr(index, part)
+            for name, index in zip(_WORDS, (words.by_item, words.by_piece), strict=True)
+            for part in _PARTS
+        },
+    }
 
 
 def _rows(name: str, weights: pa.Table, size: int) -> dict[str, npt.NDArray[np.generic]]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from llmrec import columns as C
 from llmrec.domain.features import COLUMN
-from llmrec.domain.metrics import auc
+from llmrec.domain.metrics import auc, log_loss
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import Items
 from llmrec.nn.ablations import ABLATIONS, Ablation
@@ -39,6 +39,8 @@ class Judged:
     pairs: list[int]
     predicted: list[float]
     liked: list[int]
+    loss: float
+    """Log loss of the probabilities, summed over the candidates."""
 
 
 def judge_user(
@@ -74,6 +76,7 @@ def judge_user(
         pairs=np.bincount(bins, minlength=BINS).tolist(),
         predicted=np.bincount(bins, probabilities, minlength=BINS).tolist(),
         liked=np.bincount(bins, hits, minlength=BINS).astype(int).tolist(),
+        loss=log_loss(probabilities, hits),
     )
 
 

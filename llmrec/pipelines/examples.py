@@ -16,7 +16,13 @@ from llmrec.spark.splits import PART, TRAIN, first_moment
 
 
 def choose_examples(
-    parts: DataFrame, users: DataFrame, impressions: DataFrame | None, items: DataFrame, until: date, config: Config
+    parts: DataFrame,
+    users: DataFrame,
+    impressions: DataFrame | None,
+    items: DataFrame,
+    until: date,
+    config: Config,
+    since: date | None = None,
 ) -> DataFrame:
     """Return the examples of the training period; see spark.examples.
 
@@ -27,23 +33,34 @@ def choose_examples(
         items: the night's.
         until: the day before which the training period ends for all.
         config: says what is learned from.
+        since: if given, only what was taken or shown from this day on is asked for, and ``train.replay`` of the rest.
 
     Raises ValueError if the table of impressions is needed and not given.
     """
     settings, history = config.train, max(config.texts.history_items, NEAR)
     learning = parts.filter(F.col(PART) == TRAIN)
+    taken = learning
     if settings.learn_from == "likes":
-        return examples.of_likes(users, positives=settings.positives, history=history)
-    if settings.learn_from == "events":
+        chosen = examples.of_likes(users, positives=settings.positives, history=history)
+    elif settings.learn_from == "events":
         counted = config.candidates.covisitation_events
-        return examples.of_events(learning, users, counted=counted, positives=settings.positives, history=history)
-    if impressions is None:
+        chosen = examples.of_events(learning, users, counted=counted, positives=settings.positives, history=history)
+    elif impressions is None:
         raise ValueError("train.learn_from is impressions, expected the table of them")
+    else:
+        taken = _shown_in_training(parts, impressions, items, until)
+        chosen = examples.of_impressions(taken, learning, users, history=history)
+    if since is None:
+        return chosen
+    return examples.newer(chosen, since, taken, replay=settings.replay, seed=settings.seed)
+
+
+def _shown_in_training(parts: DataFrame, impressions: DataFrame, items: DataFrame, until: date) -> DataFrame:
+    """Keep what was shown before the training period ended, for all and for each user."""
     held_out = parts.filter(F.col(PART) != TRAIN).groupBy(C.USER).agg(F.min(C.EVENT_TIME).alias("_held_out"))
     end = F.least(F.coalesce("_held_out", first_moment(until)), first_moment(until))
     shown = impressions.join(items.select(C.ITEM, INDEX), on=C.ITEM, how="inner")
-    before = shown.join(held_out, on=C.USER, how="left").filter(F.col(C.EVENT_TIME) < end)
-    return examples.of_impressions(before, learning, users, history=history)
+    return shown.join(held_out, on=C.USER, how="left").filter(F.col(C.EVENT_TIME) < end)
 
 
 def rating_scale(chosen: DataFrame) -> RatingScale:

@@ -17,7 +17,7 @@ from llmrec.domain.rules import ListRules
 from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
-from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, Floats, write_catalogue
+from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, Floats, write_catalogue, write_reread
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
@@ -176,6 +176,15 @@ def build_catalogue(
     for relation, error in failed.items():
         print(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
     catalogue = write_catalogue(folder, table, related, segments, factors)
+    if config.candidates.dense_search == "approximate":
+        write_index(folder, catalogue.vectors, catalogue.available)
+    return catalogue
+
+
+def reread_catalogue(night: Night, counted: Path, vectors: DataFrame, config: Config, folder: Path) -> Catalogue:
+    """Write the catalogue in ``counted`` to ``folder`` as another encoder reads its items; see `build_catalogue`."""
+    read = night.items.join(vectors.select(C.TEXT_SHA, C.TOKENS, C.VECTOR), on=C.TEXT_SHA, how="inner")
+    catalogue = write_reread(folder, counted, read.select(INDEX, C.ITEM, C.TOKENS, C.VECTOR).orderBy(INDEX).toArrow())
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)
     return catalogue

@@ -21,7 +21,7 @@ from llmrec.domain.features import FEATURE_ALONE
 from llmrec.errors import ConfigError, InputTableError
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.alone import Alone
-from llmrec.nn.artifact import Ranker, library_versions
+from llmrec.nn.artifact import ModelInfo, Ranker, library_versions, load_encoder
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
@@ -82,10 +82,38 @@ def open_scorer(config: Config) -> Scorer | Unread:
         return Unread()
     backbone = load_backbone(config.encoder.path, config.encoder.allow_download)
     require_fitting(backbone, config)
-    rates_and_ranks = bool(RATING & config.train.objectives.keys()) and bool(RANKING & config.train.objectives.keys())
     return make_scorer(
-        config.scorer, backbone, config.train.cached_layers, outputs=1 + rates_and_ranks, seed=config.train.seed
+        config.scorer, backbone, config.train.cached_layers, outputs=_outputs(config), seed=config.train.seed
     )
+
+
+def continue_scorer(model: ModelInfo, config: Config) -> tuple[Scorer, Tokens]:
+    """Open the scorer of a trained model, and its tokenizer with its own limits, to go on with.
+
+    Raises ConfigError if the settings ask for another scorer, or the model's cannot learn on.
+    """
+    scorer, tokens = load_encoder(model.folder)
+    if not isinstance(scorer, Scorer) or scorer.name != config.scorer:
+        raise ConfigError(f"train.scorer: is {config.scorer}, but the model to go on from has {scorer.name}")
+    if scorer.backbone.shape.adapter_width or scorer.backbone.shape.virtual_tokens:
+        raise ConfigError(
+            "train: the model to go on from was tuned by adapters or prefix, expected another way; train from the "
+            "encoder instead"
+        )
+    require_fitting(scorer.backbone, config)
+    outputs = _outputs(config)
+    if scorer.outputs != outputs:
+        raise ConfigError(
+            f"train.objectives: ask for {outputs} output(s), the model to go on from has {scorer.outputs}; expected "
+            "objectives of the same kind"
+        )
+    return scorer.requires_grad_(True).train(), tokens
+
+
+def _outputs(config: Config) -> int:
+    """Return how many numbers a pair gets: a logit and a rating where the objectives ask for both."""
+    asked = config.train.objectives.keys()
+    return 1 + (bool(RATING & asked) and bool(RANKING & asked))
 
 
 def train_scorer(
@@ -93,7 +121,7 @@ def train_scorer(
     tokens: Tokens,
     catalogue: Catalogue,
     examples: DataFrame,
-    held_out: DataFrame,
+    judges: Panel,
     config: Config,
     report: Callable[[Progress], None],
     work: Path,
@@ -106,7 +134,7 @@ def train_scorer(
         tokens: its tokenizer.
         catalogue: counts of the training events.
         examples: of the training period; see spark.examples.
-        held_out: users with ``targets`` of the validation period; a slice of them decides early stopping.
+        judges: those who decide early stopping.
         config: gives the plan.
         report: told of every step.
         work: folder with ``scorer`` as it is ("base") and the catalogue ("before"), where the examples go.
@@ -116,12 +144,11 @@ def train_scorer(
     """
     settings = config.train
     count = write_examples(examples, work / "examples", at_most=settings.max_examples, seed=settings.seed)
-    panel = _stopping_panel(held_out, config).toPandas()
-    if not count or panel.empty:
+    if not count or not judges.users:
         raise InputTableError(
-            f"events: {count} examples before the cut-off (train.learn_from: {settings.learn_from}) and {len(panel)} "
-            f"users with liked items in the validation period (holdout: {config.holdout.model_dump()}); expected some "
-            "of both"
+            f"events: {count} examples before the cut-off (train.learn_from: {settings.learn_from}) and "
+            f"{len(judges.users)} users with liked items in the validation period (holdout: "
+            f"{config.holdout.model_dump()}); expected some of both"
         )
     if "bce" in settings.objectives and examples.filter(F.size("others") > 0).isEmpty():
         raise InputTableError(
@@ -129,11 +156,16 @@ def train_scorer(
             "objective bce"
         )
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
-    judges = Panel(to_users(panel), [set(t.tolist()) for t in panel[TARGETS]])
     plan, shards = _plan(config, ratings), work / "examples"
     if settings.processes > 1:
         learn_together(work / "base", work / "before", shards, checkpoints, plan, judges, processes=settings.processes)
     return fine_tune(scorer, tokens, catalogue, shards, plan, judges.judge(tokens, catalogue), report, checkpoints)
+
+
+def stopping_panel(judges: DataFrame) -> Panel:
+    """Gather those who decide early stopping, as `stopping_users` chooses them, on the driver."""
+    rows = judges.toPandas()
+    return Panel(to_users(rows), [set(targets.tolist()) for targets in rows[TARGETS]])
 
 
 def training_key(encoder_version: str, examples: DataFrame, parts: DataFrame, night: Night, config: Config) -> str:
@@ -188,7 +220,7 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
 
     Raises InputTableError if no candidate was liked.
     """
-    others = judges.join(_stopping_panel(judges, config).select(C.USER), on=C.USER, how="left_anti")
+    others = judges.join(stopping_users(judges, config).select(C.USER), on=C.USER, how="left_anti")
     rows = in_tasks(sample_users(others, config.train.max_fusion_users, "learn"), config.score.partitions)
     # Partitions arrive in any order; the trees must not depend on it.
     table = pair_features(rows, parts).toArrow()
@@ -254,7 +286,8 @@ def _clearly_better(one: Fusion, other: Fusion) -> bool:
     return bool(more.mean() > _CLEARLY * more.std() / np.sqrt(len(more)))
 
 
-def _stopping_panel(judges: DataFrame, config: Config) -> DataFrame:
+def stopping_users(judges: DataFrame, config: Config) -> DataFrame:
+    """Choose those of the validation users who decide early stopping, and whether a model may become champion."""
     return sample_users(judges, config.train.max_validation_users, "learn", _STOPPING)
 
 

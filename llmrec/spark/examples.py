@@ -4,6 +4,7 @@ An example has user_id, part (which of the user's), text, history, positives, ot
 """
 
 import math
+from datetime import date
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
@@ -11,7 +12,7 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.spark.items import INDEX
-from llmrec.spark.splits import LIKES
+from llmrec.spark.splits import LIKES, first_moment
 from llmrec.spark.users import at_last_time, items_of, latest
 
 _ROWS_OF_SHARD = 4096
@@ -86,6 +87,31 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
         positives=F.col("_clicked"),
         others=F.array_except("_shown", "_clicked"),
     )
+
+
+def newer(examples: DataFrame, since: date, taken: DataFrame, *, replay: float, seed: int) -> DataFrame:
+    """Keep the examples that ask for what users took on the day ``since`` or later, and some of the others.
+
+    Args:
+        examples: see above.
+        since: the day.
+        taken: user_id, item, event_time: what each user took, or was shown.
+        replay: the share of the others among what is kept; all of them where they are too few. They are sampled by
+            hash, so the share is met about.
+        seed: of the sample.
+    """
+    lately = taken.filter(F.col(C.EVENT_TIME) >= first_moment(since)).groupBy(C.USER).agg(
+        F.collect_set(INDEX).alias("_lately")
+    )  # fmt: skip
+    asked = F.array_union("positives", "others")
+    marked = examples.join(lately, on=C.USER, how="left").withColumn(
+        "_new", F.coalesce(F.arrays_overlap(asked, "_lately"), F.lit(False))
+    )
+    counts = {row["_new"]: row["count"] for row in marked.groupBy("_new").count().collect()}
+    wanted = counts.get(True, 0) * replay / (1 - replay)
+    share = min(wanted / max(counts.get(False, 0), 1), 1.0)
+    place = F.pmod(F.xxhash64(F.lit(f"replay-{seed}"), C.USER, _PART), F.lit(_HASHES))
+    return marked.filter(F.col("_new") | (place < math.ceil(share * _HASHES))).drop("_lately", "_new")
 
 
 def write_examples(examples: DataFrame, folder: Path, *, at_most: int, seed: int) -> int:

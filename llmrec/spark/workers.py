@@ -33,7 +33,8 @@ from llmrec.spark.users import TARGETS, to_users
 JUDGED = (
     "user_id string, new_user boolean, targets array<int>, "
     "lists array<struct<system:string,items:array<int>,auc:double>>, "
-    "found array<struct<source:string,recall:double>>, pairs array<long>, predicted array<double>, liked array<long>"
+    "found array<struct<source:string,recall:double>>, pairs array<long>, predicted array<double>, "
+    "liked array<long>, loss double"
 )
 FAILED = "failed"
 _ROWS_AT_ONCE = 500
@@ -144,7 +145,8 @@ def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
 
     Input:  one row per user with ``targets``.
     Output: user_id, new_user (without history), targets, lists (array of system, items, auc), found (array of source,
-            recall), and the sums behind calibration (arrays over ten bins: pairs, predicted, liked).
+            recall), the sums behind calibration (arrays over ten bins: pairs, predicted, liked), and loss (log loss,
+            summed over the candidates).
     """
 
     def compare(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

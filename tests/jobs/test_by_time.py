@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from llmrec.cli import run_job
 from tests import planted, tiny
 
 OVERRIDES = ["holdout.by=time", "holdout.days=7"]
@@ -14,7 +13,7 @@ OVERRIDES = ["holdout.by=time", "holdout.days=7"]
 
 def run(job: str, folder: Path) -> int:
     argv = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, "--set", *OVERRIDES]
-    return run_job(job, importlib.import_module(job).main, description="", needs_run_date=True, argv=argv)
+    return importlib.import_module(job).JOB.run(argv)
 
 
 def test_a_model_of_events_before_a_day_is_evaluated_on_those_after_it(spark: SparkSession, tmp_path: Path) -> None:

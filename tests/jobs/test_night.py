@@ -15,7 +15,6 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from llmrec.cli import run_job
 from tests import planted, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +24,7 @@ jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "sc
 
 def run(job: str, folder: Path, *overrides: str, run_date: str = planted.RUN_DATE) -> int:
     argv = ["--config", f"{folder}/config.yaml", "--run-date", run_date, *(["--set", *overrides] if overrides else [])]
-    return run_job(job, jobs[job].main, description="", needs_run_date=True, argv=argv)
+    return jobs[job].JOB.run(argv)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +261,7 @@ def test_a_wrong_setting_is_refused_before_spark_starts(folder: Path, capsys: py
 
 
 def test_a_job_without_its_run_date_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_job("score", jobs["score"].main, description="", needs_run_date=True, argv=[]) == 2
+    assert jobs["score"].JOB.run([]) == 2
     refused(capsys, "--run-date: missing")
 
 

@@ -5,8 +5,6 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 
-from llmrec.cli import run_job
-
 ITEMS = "id\tname\n1\tFilm\n2\tPlay\n2\tPlay\n3\t\n"
 EVENTS = "who\twhat\twhen\na\t1\t881250949\na\t1\t881250949\nb\t2\t881250950\nb\t9\t881250950\nb\t2\tnever\n"
 USERS = '{"id": "a", "age": 24}\n{"id": "", "age": 3}\n'
@@ -47,7 +45,7 @@ def config(folder: Path) -> dict:
 def run(folder: Path, config: dict) -> int:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    return run_job("prepare", prepare.main, description="", needs_run_date=False, argv=["--config", str(path)])
+    return prepare.JOB.run(["--config", str(path)])
 
 
 def rows(spark: SparkSession, folder: Path, table: str, *columns: str) -> list[tuple]:

@@ -9,7 +9,6 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from llmrec.cli import run_job
 from tests import planted, tiny
 
 jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score", "evaluate")}
@@ -17,7 +16,7 @@ jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "sc
 
 def run(job: str, folder: Path, *overrides: str) -> int:
     argv = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, "--set", *overrides]
-    return run_job(job, jobs[job].main, description="", needs_run_date=True, argv=argv)
+    return jobs[job].JOB.run(argv)
 
 
 @pytest.fixture(scope="module")

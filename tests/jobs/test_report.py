@@ -8,7 +8,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from llmrec import columns as C
-from llmrec.cli import run_job
 from llmrec.errors import OutputError
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.tables import append_table
@@ -39,7 +38,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(lake: Path, page: Path, *args: str) -> int:
     argv = [*args, "--set", f"tables.location={lake}", f"report.path={page}"]
-    return run_job("report", report.main, description="", needs_run_date=False, argv=argv)
+    return report.JOB.run(argv)
 
 
 def test_report_writes_the_page_without_metrics_and_prints_a_summary(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from llmrec.cli import run_job
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import Judge
 from llmrec.nn.scorer import Scorer
@@ -19,7 +18,7 @@ jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "sc
 
 def run(job: str, folder: Path, *overrides: str) -> int:
     argv = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, "--set", *overrides]
-    return run_job(job, jobs[job].main, description="", needs_run_date=True, argv=argv)
+    return jobs[job].JOB.run(argv)
 
 
 def manifest(folder: Path) -> dict[str, Any]:

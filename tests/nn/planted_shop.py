@@ -55,9 +55,9 @@ def shuffled(users: list[User]) -> list[User]:
     return [tiny.user(user.user_id, rng.permutation(27)[: len(user.liked)].tolist()) for user in users]
 
 
-def quality(scorer: Scorer, shop: Catalogue, column: str = "pair_logit") -> float:
-    """NDCG@10 of the four things of their colour that 15 new users have not seen yet."""
-    users = likers(15, seed=2, liked=5)
+def quality(scorer: Scorer, shop: Catalogue, column: str = "pair_logit", colours: Sequence[str] = COLOURS) -> float:
+    """NDCG@10 of the four things of their colour that 15 new users, or those of some colours, have not seen yet."""
+    users = [user for user in likers(15, seed=2, liked=5) if COLOURS[int(user.liked[0]) // 9] in colours]
     recommender = Recommender(catalogue=shop, scorer=scorer, tokens=tiny.tokens(), sizes=ALL_UNSEEN, fusion=None)
     figures = []
     for scored in recommender.score(users):

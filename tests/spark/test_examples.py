@@ -1,4 +1,5 @@
 import math
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from pyspark.sql import functions as F
 from llmrec.nn.examples import Shards, cut_examples
 from llmrec.nn.negatives import Negatives
 from llmrec.spark import examples
-from llmrec.spark.examples import of_events, of_impressions, of_likes, write_examples
+from llmrec.spark.examples import newer, of_events, of_impressions, of_likes, write_examples
 from tests import tiny
 
 
@@ -95,3 +96,32 @@ def test_of_impressions_clicks_are_set_against_what_was_shown_with_the_history_b
         ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2, 8]),
         ("new", "r3", "", [], [7], [], [], [7]),
     ]
+
+
+def kept_of(spark: SparkSession, replay: float, seed: int = 1) -> list[tuple[str, bool]]:
+    """Which examples of 40 users are kept, and whether they ask for what was taken since the 5th."""
+    ask = [(f"u{n:02d}", f"{part}", [10 * part + n % 7], [99]) for n in range(40) for part in (1, 2)]
+    taken = [(f"u{n:02d}", 10 * part + n % 7, f"2026-01-0{3 * part}") for n in range(40) for part in (1, 2)]
+    rows = spark.createDataFrame(ask, "user_id string, part string, positives array<int>, others array<int>")
+    events = spark.createDataFrame(taken, "user_id string, item int, day string")
+    moments = events.withColumn("event_time", F.col("day").cast("timestamp"))
+    kept = newer(rows, date(2026, 1, 5), moments, replay=replay, seed=seed).collect()
+    assert all(set(row.asDict()) == {"user_id", "part", "positives", "others"} for row in kept)
+    return sorted((row.user_id + row.part, row.part == "2") for row in kept)
+
+
+def test_what_is_new_is_kept_whole_and_of_the_rest_about_the_share_to_replay(spark: SparkSession) -> None:
+    alone, some = kept_of(spark, replay=0.0), kept_of(spark, replay=0.2)
+    assert alone == [(f"u{n:02d}2", True) for n in range(40)]
+    assert [one for one in some if one[1]] == alone
+    assert 2 <= len(some) - len(alone) <= 18  # 10 are wanted, three standard deviations of a sample by hash
+    assert kept_of(spark, replay=0.2) == some
+    assert len(kept_of(spark, replay=0.99)) == 80
+
+
+def test_examples_of_a_user_who_took_nothing_lately_are_old(spark: SparkSession) -> None:
+    rows = spark.createDataFrame(
+        [("a", "1", [1], [])], "user_id string, part string, positives array<int>, others array<int>"
+    )
+    nothing = spark.createDataFrame([], "user_id string, item int, event_time timestamp")
+    assert newer(rows, date(2026, 1, 5), nothing, replay=0.5, seed=1).count() == 0
