@@ -19,10 +19,10 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from bench.output import arguments, save, show
 from bench.timing import interleaved, per_second, ratio
+from llmrec.nn.families import open_model
 from llmrec.nn.inference import for_inference
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer
-from llmrec.nn.pretrained import open_model
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import PairScorer
 

@@ -13,14 +13,20 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import (
     BertConfig,
     BertModel,
+    CamembertConfig,
+    CamembertModel,
     DistilBertConfig,
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    ModernBertConfig,
+    ModernBertModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 from llmrec import columns as C
@@ -29,9 +35,9 @@ from llmrec.domain.users import User
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue, write_catalogue
+from llmrec.nn.families import open_model
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.prefix import PrefixScorer
-from llmrec.nn.pretrained import open_model
 from llmrec.nn.tokens import TextLimits, Tokens
 
 torch.set_num_threads(1)  # on matrices this small, a second thread costs twenty times what it gives
@@ -54,6 +60,12 @@ WORDS = [
     ".",
     ",",
 ]
+OF_ROBERTA = {
+    "roberta": (RobertaConfig, RobertaModel),
+    "camembert": (CamembertConfig, CamembertModel),
+    "xlm-roberta": (XLMRobertaConfig, XLMRobertaModel),
+}
+FAMILIES = ["bert", "distilbert", "electra", "modernbert", *OF_ROBERTA]
 LIMITS = TextLimits(history_items=4, history_tokens=4, max_user_tokens=32, max_item_tokens=12)
 
 
@@ -75,8 +87,13 @@ def encoder(family: str = "bert", seed: int = 0, layers: int = 3) -> PreTrainedM
     wide = {"hidden_size": 32, "num_hidden_layers": layers, "num_attention_heads": 4, "intermediate_size": 64}
     if family == "bert":
         model = BertModel(BertConfig(**common, **wide), add_pooling_layer=False)
-    elif family == "roberta":
-        model = RobertaModel(RobertaConfig(**common, **wide), add_pooling_layer=False)
+    elif family == "modernbert":  # its second layer sees three tokens to either side
+        special = {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3}
+        every_second = {"local_attention": 6, "global_attn_every_n_layers": 2}
+        model = ModernBertModel(ModernBertConfig(**common, **wide, **special, **every_second))
+    elif family in OF_ROBERTA:  # as published: positions after the padding token's, one token type
+        config, kind = OF_ROBERTA[family]
+        model = kind(config(**common | {"pad_token_id": 1, "type_vocab_size": 1}, **wide), add_pooling_layer=False)
     elif family == "electra":
         model = ElectraModel(ElectraConfig(**common, **wide, embedding_size=16))
     else:
@@ -85,6 +102,8 @@ def encoder(family: str = "bert", seed: int = 0, layers: int = 3) -> PreTrainedM
         for name, weight in model.named_parameters():
             if name.endswith("bias"):
                 weight.normal_(std=0.2)
+            elif family == "modernbert" and weight.ndim == 1:  # norms; it has no biases
+                weight.normal_(1, std=0.2)
     return model.eval()
 
 

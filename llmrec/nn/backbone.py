@@ -4,7 +4,8 @@ Its weights come from a pretrained model (nn.pretrained) or from an artifact of 
 transformers takes a worker longer than scoring some thousand pairs.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,10 +21,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
 }
 
+# Shape letters: S texts, N tokens, T tokens of the longest text, H heads, E head width, D = H * E.
+
 
 @dataclass(frozen=True)
 class BackboneShape:
-    """What decides the sizes of an encoder. D is the width."""
+    """What decides the sizes of an encoder, and what kind it is."""
 
     vocabulary: int
     width: int
@@ -43,11 +46,15 @@ class BackboneShape:
     """Of the bottleneck after each sublayer; 0 where there is none."""
     virtual_tokens: int = 0
     """Learned keys and values that every text attends to, in every block."""
+    rotary_bases: Sequence[float] = ()
+    """Of each block's positions where these are rotary (ModernBERT); empty where they are learned (BERT)."""
+    windows: Sequence[int] = ()
+    """With rotary positions: how many tokens to either side each block lets a token see; 0 where it sees all."""
 
     @property
     def is_plain(self) -> bool:
         """Tell whether it is a BERT with nothing added."""
-        return not self.adapter_width and not self.virtual_tokens
+        return not self.adapter_width and not self.virtual_tokens and not self.rotary_bases
 
 
 class Adapter(nn.Module):
@@ -65,20 +72,24 @@ class Adapter(nn.Module):
         return adapted
 
 
-class Block(nn.Module):
-    """One transformer block with layer norm after attention and after the feed-forward part (BERT)."""
+class Block(nn.Module, ABC):
+    """One transformer block: attention, whose pattern the scorer decides, and a feed-forward part."""
 
-    def __init__(self, shape: BackboneShape) -> None:
+    attention_norm: nn.Module
+    output_norm: nn.Module
+
+    def __init__(self, shape: BackboneShape, place: int, up_width: int) -> None:
         super().__init__()
         self.query = nn.Linear(shape.width, shape.width)
         self.key = nn.Linear(shape.width, shape.width)
         self.value = nn.Linear(shape.width, shape.width)
         self.output = nn.Linear(shape.width, shape.width)
-        self.attention_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
-        self.up = nn.Linear(shape.width, shape.inner_width)
+        self.up = nn.Linear(shape.width, up_width)
         self.down = nn.Linear(shape.inner_width, shape.width)
-        self.output_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
-        self._activation = ACTIVATIONS[shape.activation]
+        self.window = shape.windows[place] if shape.windows else 0
+        """How many tokens to either side a token sees; 0 where it sees all."""
+        self._rotary_base = shape.rotary_bases[place] if shape.rotary_bases else None
+        self._heads, self._activation = shape.heads, ACTIVATIONS[shape.activation]
         self.dropout, self.recompute = 0.0, False
         """In training: the share of each sublayer's outputs that is left out; whether what follows attention
         is computed again for the gradients instead of being kept."""
@@ -87,6 +98,15 @@ class Block(nn.Module):
         self.virtual: nn.Parameter | None = None
         """Keys and values of virtual tokens, (2, H, tokens, E) (Li and Liang, 2021)."""
 
+    def queries(self, states: Tensor, position: Tensor) -> Tensor:
+        """What tokens at ``position`` (N,) ask, (N, D) -> (N, H, E); learned positions are in the states already."""
+        return self._turn(self._split(self.query(self._before_attention(states))), position)
+
+    def keys_values(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """What tokens at ``position`` (N,) answer to and with, (N, D) -> two of (N, H, E)."""
+        states = self._before_attention(states)
+        return self._turn(self._split(self.key(states)), position), self._split(self.value(states))
+
     def after_attention(self, states: Tensor, attended: Tensor) -> Tensor:
         """Finish the block: states and attended values, both (N, D), give the next states (N, D)."""
         if self.recompute and self.training:
@@ -94,17 +114,42 @@ class Block(nn.Module):
             return again
         return self._finish(states, attended)
 
-    def _finish(self, states: Tensor, attended: Tensor) -> Tensor:
-        states = self.attention_norm(states + self._adapt(0, self.output(attended)))
-        finished: Tensor = self.output_norm(states + self._adapt(1, self.down(self._activation(self.up(states)))))
-        return finished
-
     def with_virtual(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Put keys and values of the virtual tokens, if any, before those of S texts, (S, H, T, E)."""
         if self.virtual is None:
             return key, value
         learned = [one.to(key.dtype).expand(len(key), -1, -1, -1) for one in self.virtual]
         return torch.cat([learned[0], key], 2), torch.cat([learned[1], value], 2)
+
+    def with_virtual_seen(self, seen: Tensor) -> Tensor:
+        """Let all see the virtual tokens, if any, too: (..., T) -> (..., virtual + T)."""
+        return seen if self.virtual is None else functional.pad(seen, (self.virtual.shape[2], 0), value=True)
+
+    def sees(self, asking: Tensor, asked: Tensor, valid: Tensor) -> Tensor:
+        """Tell which of their keys the tokens of S texts attend to, (S, 1 or n, T).
+
+        Args:
+            asking: (S, n) positions of those that ask.
+            asked: (S, T) positions of the keys.
+            valid: (S, T) False where no key stands.
+        """
+        seen = valid[:, None]
+        if self.window:
+            seen = seen & ((asking[:, :, None] - asked[:, None]).abs() <= self.window)
+        return seen
+
+    def _before_attention(self, states: Tensor) -> Tensor:
+        return states
+
+    @abstractmethod
+    def _finish(self, states: Tensor, attended: Tensor) -> Tensor:
+        """See `after_attention`."""
+
+    def _split(self, flat: Tensor) -> Tensor:
+        return flat.view(len(flat), self._heads, -1)  # (N, D) -> (N, H, E)
+
+    def _turn(self, vectors: Tensor, position: Tensor) -> Tensor:
+        return vectors if self._rotary_base is None else turn(vectors, position, self._rotary_base)
 
     def _adapt(self, place: int, states: Tensor) -> Tensor:
         if self.dropout and self.training:
@@ -115,21 +160,74 @@ class Block(nn.Module):
         return adapted
 
 
+class PostNormBlock(Block):
+    """A block with layer norm after attention and after the feed-forward part (BERT)."""
+
+    def __init__(self, shape: BackboneShape, place: int) -> None:
+        super().__init__(shape, place, shape.inner_width)
+        self.attention_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
+        self.output_norm = nn.LayerNorm(shape.width, eps=shape.norm_epsilon)
+
+    def _finish(self, states: Tensor, attended: Tensor) -> Tensor:
+        states = self.attention_norm(states + self._adapt(0, self.output(attended)))
+        finished: Tensor = self.output_norm(states + self._adapt(1, self.down(self._activation(self.up(states)))))
+        return finished
+
+
+class PreNormBlock(Block):
+    """A block with layer norm before attention and before the feed-forward part, which is gated (ModernBERT).
+
+    The first has no norm before attention, since the embeddings end with one; the last ends with one.
+    """
+
+    def __init__(self, shape: BackboneShape, place: int) -> None:
+        super().__init__(shape, place, 2 * shape.inner_width)
+
+        def norm(there: bool) -> nn.Module:
+            return nn.LayerNorm(shape.width, eps=shape.norm_epsilon) if there else nn.Identity()
+
+        self.attention_norm, self.inner_norm = norm(place > 0), norm(True)
+        self.output_norm = norm(place == shape.layers - 1)
+
+    def _before_attention(self, states: Tensor) -> Tensor:
+        normed: Tensor = self.attention_norm(states)
+        return normed
+
+    def _finish(self, states: Tensor, attended: Tensor) -> Tensor:
+        states = states + self._adapt(0, self.output(attended))
+        up, gate = self.up(self.inner_norm(states)).chunk(2, -1)
+        finished: Tensor = self.output_norm(states + self._adapt(1, self.down(self._activation(up) * gate)))
+        return finished
+
+
+def turn(vectors: Tensor, position: Tensor, base: float) -> Tensor:
+    """Turn queries or keys (N, H, E) by their tokens' positions (N,): products then depend on distances alone.
+
+    Rotary positions (Su et al., 2021), the two halves of a head making pairs as in GPT-NeoX.
+    """
+    half = vectors.shape[-1] // 2
+    speeds = base ** (-torch.arange(half, device=vectors.device, dtype=torch.float32) / half)
+    angles = position[:, None, None] * speeds
+    cosine, sine = angles.cos(), angles.sin()
+    one, other = vectors.float().split(half, -1)
+    return torch.cat([one * cosine - other * sine, other * cosine + one * sine], -1).to(vectors.dtype)
+
+
 class Embeddings(nn.Module):
-    """Words, positions and token types to the first states."""
+    """Words, and positions and token types where the family has such, to the first states."""
 
     def __init__(self, shape: BackboneShape) -> None:
         super().__init__()
         narrow = shape.embedding_width
         self.words = nn.Embedding(shape.vocabulary, narrow)
-        self.positions = nn.Embedding(shape.positions, narrow)
+        self.positions = None if shape.rotary_bases else nn.Embedding(shape.positions, narrow)
         self.types = nn.Embedding(shape.types, narrow) if shape.types else None
         self.norm = nn.LayerNorm(narrow, eps=shape.norm_epsilon)
         self.widen = nn.Linear(narrow, shape.width) if narrow != shape.width else None
 
     def forward(self, words: Tensor, positions: Tensor, side: int) -> Tensor:
         """Add to the embeddings of words what they are and where, (N, narrow) -> (N, D); side 0 is the user's text."""
-        states = words + self.positions(positions)
+        states = words if self.positions is None else words + self.positions(positions)
         if self.types is not None:
             states = states + self.types.weight[min(side, self.types.num_embeddings - 1)]
         states = self.norm(states)
@@ -144,7 +242,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.shape = shape
         self.embeddings = Embeddings(shape)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        kind = PreNormBlock if shape.rotary_bases else PostNormBlock
+        self.blocks = nn.ModuleList(kind(shape, place) for place in range(shape.layers))
         if shape.adapter_width:
             self.add_adapters(shape.adapter_width)
         if shape.virtual_tokens:
@@ -186,7 +285,3 @@ class Backbone(nn.Module):
         heads = self.shape.heads
         for block in self.stack:
             block.virtual = nn.Parameter(torch.randn(2, heads, count, self.shape.width // heads))
-
-    def with_virtual(self, valid: Tensor) -> Tensor:
-        """Put the virtual tokens, if any, before what is ``valid`` of S texts, (S, T)."""
-        return functional.pad(valid, (self.shape.virtual_tokens, 0), value=True)

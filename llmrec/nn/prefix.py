@@ -2,8 +2,13 @@
 
 User tokens attend to user tokens. A candidate's tokens attend to their own candidate only in the first
 ``cached_layers`` blocks, and to the user's tokens as well in the blocks above; the logit is read at the candidate's
-own first token. Positions start at zero on both sides and token types tell them apart. The idea of splitting the
-lower layers is that of PreTTR (MacAvaney et al., 2020) and DeFormer (Cao et al., 2020).
+own first token. The idea of splitting the lower layers is that of PreTTR (MacAvaney et al., 2020) and DeFormer (Cao et
+al., 2020).
+
+Learned positions start at zero on both sides, and token types, where there are any, tell the sides apart. Rotary ones
+are distances, so the candidate stands right after the user as in one text: its tokens count from 0 and the user's up
+to -1. A user's keys are turned once for all candidates, and what a candidate finds among its own tokens depends on no
+user. Blocks with a window see of the user what lies within it: the end, where the latest items are.
 
 The same encoder gives the vectors of dense retrieval: the mean of the last states of a text that attends to itself.
 """
@@ -29,6 +34,8 @@ class UserStates:
     """(B, H, T, E) per block from ``cached_layers`` on."""
     values: list[Tensor]
     """Like ``keys``."""
+    position: Tensor
+    """(B, T) before the candidate's first token, which is 0."""
     valid: Tensor
     """(B, T) False where padded."""
     vectors: Tensor
@@ -40,6 +47,7 @@ class UserStates:
         return UserStates(
             [key[part] for key in self.keys],
             [value[part] for value in self.values],
+            self.position[part],
             self.valid[part],
             self.vectors[part],
         )
@@ -66,15 +74,17 @@ class PrefixScorer(Scorer):
         """Read B user texts once."""
         layout = users.layout
         states = self.backbone.embed(users.ids, layout.position, USER_SIDE)
+        position = layout.position - layout.lengths[layout.sequence]
         keys, values = [], []
         for depth, block in enumerate(self.backbone.stack):
-            key, value = self._split(block.key(states)), self._split(block.value(states))
+            key, value = block.keys_values(states, position)
             if depth >= self.cached_layers:
                 seen = block.with_virtual(layout.pad(key).transpose(1, 2), layout.pad(value).transpose(1, 2))
                 keys.append(seen[0])
                 values.append(seen[1])
-            states = block.after_attention(states, self._attend_own(block, states, key, value, layout))
-        return UserStates(keys, values, self.backbone.with_virtual(layout.valid), mean_vectors(states, layout))
+            attended = self._attend_own(block, block.queries(states, position), key, value, layout)
+            states = block.after_attention(states, attended)
+        return UserStates(keys, values, layout.pad(position), layout.valid, mean_vectors(states, layout))
 
     def encode_items(self, items: Ragged) -> ItemStates:
         """Run S item texts through the lower blocks, which do not depend on the user."""
@@ -92,44 +102,42 @@ class PrefixScorer(Scorer):
         states, layout = take(items.states, items.layout, item)
         by_user = Layout(torch.bincount(user[layout.sequence], minlength=len(users.valid)))
         upper = self.backbone.stack[self.cached_layers :]
-        for block, key, value in zip(upper[:-1], users.keys, users.values, strict=False):
-            attended = self._attend_user_and_own(
-                block, states, states, layout, layout, by_user, key, value, users.valid
-            )
+        for depth, block in enumerate(upper[:-1]):
+            attended = self._attend_user_and_own(block, depth, states, states, layout, layout, by_user, users)
             states = block.after_attention(states, attended)
         # Only the first token of each candidate is read, so the last block computes nothing else.
         first = Layout(torch.ones_like(layout.lengths))
         first_by_user = Layout(torch.bincount(user, minlength=len(users.valid)))
-        heads = states[layout.starts]
-        attended = self._attend_user_and_own(
-            upper[-1], heads, states, first, layout, first_by_user, users.keys[-1], users.values[-1], users.valid
-        )
+        heads, depth = states[layout.starts], len(upper) - 1
+        attended = self._attend_user_and_own(upper[-1], depth, heads, states, first, layout, first_by_user, users)
         return read_off(self.head, upper[-1].after_attention(heads, attended))
 
     def _attend_user_and_own(
         self,
         block: Block,
+        depth: int,
         asking: Tensor,
         states: Tensor,
         asking_layout: Layout,
         layout: Layout,
         by_user: Layout,
-        user_key: Tensor,
-        user_value: Tensor,
-        user_valid: Tensor,
+        users: UserStates,
     ) -> Tensor:
         """One softmax over the user's tokens and the candidate's own; returns (tokens asking, D).
 
-        ``asking`` are the states that query, grouped by candidate (asking_layout) and by user (by_user).
+        ``asking`` are the states that query, grouped by candidate (asking_layout) and by user (by_user); ``depth``
+        counts the blocks that see the user.
         """
-        scale = user_key.shape[-1] ** -0.5
-        query = self._split(block.query(asking)) * scale
-        key = layout.pad(self._split(block.key(states))).transpose(1, 2)  # (P, H, T, E)
-        value = layout.pad(self._split(block.value(states))).transpose(1, 2)
+        user_key, user_value, position = users.keys[depth], users.values[depth], asking_layout.position
+        query = block.queries(asking, position) * user_key.shape[-1] ** -0.5
+        own_key, own_value = block.keys_values(states, layout.position)
+        key, value = layout.pad(own_key).transpose(1, 2), layout.pad(own_value).transpose(1, 2)  # (P, H, T, E)
+        seen = block.with_virtual_seen(block.sees(by_user.pad(position), users.position, users.valid))
         to_user = by_user.pad(query).transpose(1, 2) @ user_key.transpose(-1, -2)  # (B, H, n, T_user)
-        to_user = to_user.masked_fill(~user_valid[:, None, None, :], -torch.inf)
+        to_user = to_user.masked_fill(~seen[:, None], -torch.inf)
+        near = block.sees(asking_layout.pad(position), layout.pad(layout.position), layout.valid)
         to_own = asking_layout.pad(query).transpose(1, 2) @ key.transpose(-1, -2)  # (P, H, t, T)
-        to_own = to_own.masked_fill(~layout.valid[:, None, None, :], -torch.inf)
+        to_own = to_own.masked_fill(~near[:, None], -torch.inf)
         flat_user = by_user.flatten(to_user.transpose(1, 2))  # (n, H, T_user)
         flat_own = asking_layout.flatten(to_own.transpose(1, 2))  # (n, H, T)
         weights = torch.cat([flat_user, flat_own], dim=-1).softmax(-1)

@@ -1,51 +1,17 @@
-"""Opens pretrained encoders of transformers: weights into our backbone, the tokenizer into one without them.
+"""Loads pretrained encoders of transformers: weights into our backbone, the tokenizer into one without them."""
 
-All families here have layer norms after their sublayers and absolute positions.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging
 
 from llmrec.errors import ArtifactError
-from llmrec.nn.backbone import ACTIVATIONS, Backbone, BackboneShape
+from llmrec.nn.backbone import Backbone
+from llmrec.nn.families import open_model, require_family, require_supported
 from llmrec.nn.tokens import TextLimits, Tokens
-
-SUPPORTED = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
-
-_BERT_BLOCK = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "output": "attention.output.dense",
-    "attention_norm": "attention.output.LayerNorm",
-    "up": "intermediate.dense",
-    "down": "output.dense",
-    "output_norm": "output.LayerNorm",
-}
-_DISTILBERT_BLOCK = {
-    "query": "attention.q_lin",
-    "key": "attention.k_lin",
-    "value": "attention.v_lin",
-    "output": "attention.out_lin",
-    "attention_norm": "sa_layer_norm",
-    "up": "ffn.lin1",
-    "down": "ffn.lin2",
-    "output_norm": "output_layer_norm",
-}
-_EMBEDDINGS = {
-    "words": "embeddings.word_embeddings",
-    "positions": "embeddings.position_embeddings",
-    "types": "embeddings.token_type_embeddings",
-    "norm": "embeddings.LayerNorm",
-    "widen": "embeddings_project",
-}
 
 
 def load_backbone(path: str, allow_download: bool = False) -> Backbone:
@@ -59,8 +25,10 @@ def load_backbone(path: str, allow_download: bool = False) -> Backbone:
             "(or set encoder.allow_download=true for a hub name)"
         )
     try:
+        found, _ = PretrainedConfig.get_config_dict(path, local_files_only=not allow_download)
+        require_family(found.get("model_type"), f"encoder.path: {path}")  # before transformers, which may not know it
         config = AutoConfig.from_pretrained(path, local_files_only=not allow_download, trust_remote_code=False)
-        require_supported(config, path)
+        require_supported(config, f"encoder.path: {path}")
         with quiet():
             model = AutoModel.from_pretrained(
                 path,
@@ -93,53 +61,6 @@ def load_tokens(path: str, limits: TextLimits, allow_download: bool = False) -> 
     if first is None or between is None:
         raise ArtifactError(f"{path}: its tokenizer has no CLS or SEP token, expected both")
     return Tokens(fast, first=int(first), between=int(between), limits=limits)
-
-
-def require_supported(config: PretrainedConfig, where: str) -> None:
-    """Raise ArtifactError, naming what is supported, if the encoder's family or activation is not."""
-    if config.model_type not in SUPPORTED:
-        raise ArtifactError(f"{where}: model_type is {config.model_type!r}, supported are {', '.join(SUPPORTED)}")
-    if _activation(config) not in ACTIVATIONS:
-        raise ArtifactError(f"{where}: activation is {_activation(config)!r}, supported are {', '.join(ACTIVATIONS)}")
-
-
-def open_model(model: PreTrainedModel) -> Backbone:
-    """Copy the weights of a supported model into a backbone of ours."""
-    config: Any = model.config
-    require_supported(config, "encoder")
-    distil = config.model_type == "distilbert"
-    shape = BackboneShape(
-        vocabulary=config.vocab_size,
-        width=config.hidden_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        inner_width=config.hidden_dim if distil else config.intermediate_size,
-        positions=config.max_position_embeddings,
-        types=0 if distil else config.type_vocab_size,
-        embedding_width=getattr(config, "embedding_size", None) or config.hidden_size,
-        first_position=config.pad_token_id + 1 if "roberta" in config.model_type or "camem" in config.model_type else 0,
-        activation=_activation(config),
-        norm_epsilon=getattr(config, "layer_norm_eps", 1e-12),
-    )
-    backbone = Backbone(shape)
-    theirs = dict(model.named_modules())
-    for ours, name in _EMBEDDINGS.items():
-        _copy(theirs, name, getattr(backbone.embeddings, ours))
-    parts, prefix = (_DISTILBERT_BLOCK, "transformer.layer") if distil else (_BERT_BLOCK, "encoder.layer")
-    for place, block in enumerate(backbone.stack):
-        for ours, name in parts.items():
-            _copy(theirs, f"{prefix}.{place}.{name}", getattr(block, ours))
-    return backbone
-
-
-def _copy(theirs: Mapping[str, nn.Module], name: str, ours: nn.Module | None) -> None:
-    if ours is not None:
-        weights: dict[str, Tensor] = theirs[name].state_dict()
-        ours.load_state_dict(weights)
-
-
-def _activation(config: Any) -> str:
-    return str(config.activation if config.model_type == "distilbert" else config.hidden_act)
 
 
 @contextmanager

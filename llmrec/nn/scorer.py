@@ -116,25 +116,22 @@ class Scorer(nn.Module, ABC):
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: Iterable[Block]) -> Tensor:
         """Run sequences through ``blocks``, each attending to itself."""
         for block in blocks:
-            key, value = self._split(block.key(states)), self._split(block.value(states))
-            states = block.after_attention(states, self._attend_own(block, states, key, value, layout))
+            key, value = block.keys_values(states, layout.position)
+            attended = self._attend_own(block, block.queries(states, layout.position), key, value, layout)
+            states = block.after_attention(states, attended)
         return states
 
-    def _attend_own(self, block: Block, states: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
-        query, key, value = (
-            layout.pad(flat).transpose(1, 2) for flat in (self._split(block.query(states)), key, value)
-        )
+    def _attend_own(self, block: Block, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+        query, key, value = (layout.pad(flat).transpose(1, 2) for flat in (query, key, value))
         key, value = block.with_virtual(key, value)
-        valid = self.backbone.with_virtual(layout.valid)[:, None, None, :]
+        position = layout.pad(layout.position)  # padding asks from the first place, so that it sees something
+        seen = block.with_virtual_seen(block.sees(position, position, layout.valid))[:, None]
         if key.device.type == "cpu" and key.dtype is torch.bfloat16:  # torch's own is slow there, backwards above all
-            logits = (query * key.shape[-1] ** -0.5 @ key.transpose(-1, -2)).masked_fill(~valid, -torch.inf)
+            logits = (query * key.shape[-1] ** -0.5 @ key.transpose(-1, -2)).masked_fill(~seen, -torch.inf)
             attended = logits.softmax(-1).to(value.dtype) @ value
         else:
-            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=valid)
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return layout.flatten(attended.transpose(1, 2)).flatten(1)
-
-    def _split(self, flat: Tensor) -> Tensor:
-        return flat.view(len(flat), self.backbone.shape.heads, -1)  # (N, D) -> (N, H, E)
 
 
 def mean_vectors(states: Tensor, layout: Layout) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from transformers import T5Config
 
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import Judge
@@ -82,3 +83,9 @@ def test_clicks_alone_teach_the_taste_from_impressions_and_the_model_scores_a_ni
 def test_ratings_are_refused_where_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", folder, "train.learn_from=events", "train.objectives={mse: 1}") == 2
     assert "ratings are all None, expected different ones to learn" in capsys.readouterr().err
+
+
+def test_an_encoder_of_another_family_is_refused_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    T5Config().save_pretrained(folder / "t5")
+    assert run("train", folder, f"encoder.path={folder}/t5", f"model={folder}/none") == 2
+    assert f"encoder.path: {folder}/t5: model_type is 't5', supported are bert, camembert," in capsys.readouterr().err

@@ -60,6 +60,19 @@ def test_the_engine_scores_like_the_scorer(
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("cached", [0, 2])
+@torch.inference_mode()
+def test_every_family_scores_at_night_as_in_training(family: str, cached: int) -> None:
+    scorer = PrefixScorer(tiny.backbone(family), cached_layers=cached).eval()
+    engine = for_inference(scorer, Precision.FLOAT32)
+    read, shown = Ragged.of(texts([9, 30, 3], seed=1)), Ragged.of(texts([7, 1, 12], seed=2))
+    user, item = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([2, 0, 1, 2, 0])
+    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
 @torch.inference_mode()
 def test_texts_of_equal_length_may_be_more_than_are_computed_at_once() -> None:
     scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()

@@ -4,14 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmrec.nn.families import open_model
 from llmrec.nn.inference import for_inference
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_pairs
-from llmrec.nn.pretrained import open_model
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorers import make_scorer
 from tests import tiny
+from tests.nn.reference import own_forward
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
@@ -21,7 +22,7 @@ def texts(sizes: list[int], seed: int) -> list[np.ndarray]:
     return [rng.integers(2, 20, size).astype(np.int32) for size in sizes]
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 @torch.inference_mode()
 def test_scores_equal_the_encoders_own_forward_on_each_pair_as_one_text(family: str) -> None:
     model = tiny.encoder(family)
@@ -33,11 +34,8 @@ def test_scores_equal_the_encoders_own_forward_on_each_pair_as_one_text(family: 
     )
     for logit, u, i in zip(logits, user, item, strict=True):
         read, shown = users[u], items[i][1:]  # the candidate comes without its [CLS]
-        inputs = {"input_ids": torch.tensor(np.concatenate([read, shown])).long()[None]}
-        if scorer.backbone.shape.types:
-            side = min(1, scorer.backbone.shape.types - 1)
-            inputs["token_type_ids"] = torch.tensor([[0] * len(read) + [side] * len(shown)])
-        classes = scorer.head(model(**inputs).last_hidden_state[0, 0]).softmax(-1)
+        states = own_forward(model, np.concatenate([read, shown]), side=[0] * len(read) + [1] * len(shown))
+        classes = scorer.head(states[0]).softmax(-1)
         torch.testing.assert_close(logit.sigmoid(), classes[1], atol=1e-5, rtol=1e-5)
 
 

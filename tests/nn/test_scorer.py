@@ -5,11 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
+from llmrec.nn.families import open_model
 from llmrec.nn.prefix import PrefixScorer
-from llmrec.nn.pretrained import open_model
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorers import make_scorer
 from tests import tiny
+from tests.nn.reference import own_forward
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
@@ -22,19 +23,15 @@ def texts(sizes: list[int], seed: int) -> list[np.ndarray]:
 def pair_by_pair(model: PreTrainedModel, scorer: PrefixScorer, user: np.ndarray, item: np.ndarray) -> torch.Tensor:
     """The reference: the family's own forward on one packed sequence with a 4-D mask."""
     read, shown = len(user), len(item)
-    mask = torch.zeros(1, 1, read + shown, read + shown, dtype=torch.bool)
-    mask[..., :read, :read] = True
-    mask[..., read:, :] = True
-    shape = scorer.backbone.shape
-    positions = torch.cat([torch.arange(read), torch.arange(shown)])[None] + shape.first_position
-    inputs = {"input_ids": torch.tensor(np.concatenate([user, item])).long()[None], "position_ids": positions}
-    if shape.types:
-        inputs["token_type_ids"] = torch.tensor([[0] * read + [min(1, shape.types - 1)] * shown])
-    states = model(**inputs, attention_mask=mask).last_hidden_state
-    return scorer.head(states[0, read])[0]
+    sees = torch.zeros(read + shown, read + shown, dtype=torch.bool)
+    sees[:read, :read] = True
+    sees[read:, :] = True
+    places = [*range(read), *range(shown)]
+    states = own_forward(model, np.concatenate([user, item]), [0] * read + [1] * shown, places, sees)
+    return scorer.head(states[read])[0]
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 @torch.inference_mode()
 def test_scores_equal_the_encoders_own_forward_pair_by_pair(family: str) -> None:
     model = tiny.encoder(family)
@@ -48,13 +45,33 @@ def test_scores_equal_the_encoders_own_forward_pair_by_pair(family: str) -> None
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cached", [1, 2])
+@torch.inference_mode()
+def test_with_rotary_positions_the_candidate_stands_after_the_user_whom_lower_layers_do_not_see(cached: int) -> None:
+    model = tiny.encoder("modernbert")
+    scorer = PrefixScorer(open_model(model), cached_layers=cached).eval()
+    user, item = texts([9, 7], seed=1)
+    apart = torch.block_diag(torch.ones(9, 9), torch.ones(7, 7)).bool()[None, None]
+
+    def hide_the_user(_: torch.nn.Module, states: object, given: dict[str, torch.Tensor]) -> object:
+        return states, given | {"attention_mask": given["attention_mask"] & apart}
+
+    for layer in model.layers[:cached]:
+        layer.register_forward_pre_hook(hide_the_user, with_kwargs=True)
+    expected = pair_by_pair(model, scorer, user, item)
+    read, shown = scorer.encode_users(Ragged.of([user])), scorer.encode_items(Ragged.of([item]))
+    logit = scorer.pair_logits(read, shown, torch.tensor([0]), torch.tensor([0]))[0]
+    torch.testing.assert_close(logit, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
 @settings(max_examples=25, deadline=None)
 @given(users=lengths, items=lengths, cached=st.integers(0, 2), data=st.data())
 @torch.inference_mode()
 def test_a_batch_scores_like_its_pairs_one_by_one(
-    users: list[int], items: list[int], cached: int, data: st.DataObject
+    family: str, users: list[int], items: list[int], cached: int, data: st.DataObject
 ) -> None:
-    scorer = PrefixScorer(tiny.backbone(), cached_layers=cached).eval()
+    scorer = PrefixScorer(tiny.backbone(family), cached_layers=cached).eval()
     user_texts, item_texts = texts(users, seed=3), texts(items, seed=4)
     pairs = data.draw(
         st.lists(
@@ -106,13 +123,16 @@ def test_caching_every_layer_is_refused() -> None:
         PrefixScorer(tiny.backbone(), cached_layers=3)
 
 
-@pytest.mark.parametrize("name", ["prefix", "joint", "dot", "bilinear", "attention"])
-def test_training_in_bfloat16_takes_nearly_the_same_steps(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [*((name, "bert") for name in ("prefix", "joint", "dot", "bilinear", "attention")), ("prefix", "modernbert")],
+)
+def test_training_in_bfloat16_takes_nearly_the_same_steps(name: str, family: str) -> None:
     users, items = Ragged.of(texts([7, 3, 12], seed=1)), Ragged.of(texts([4, 1, 6], seed=2))
     user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
 
     def logits_and_gradients(bits: torch.autocast) -> tuple[torch.Tensor, torch.Tensor]:
-        backbone = tiny.backbone()
+        backbone = tiny.backbone(family)
         torch.manual_seed(0)  # the head's first weights
         scorer = make_scorer(name, backbone, cached_layers=1)
         with bits:

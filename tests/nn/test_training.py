@@ -76,6 +76,13 @@ def test_the_other_scorers_learn_by_the_same_steps(shop: Catalogue, tmp_path: Pa
     assert outcome.ndcg > 0.8 > 0.7 > outcome.ndcg_before
 
 
+@pytest.mark.parametrize("name", ["prefix", "joint"])
+def test_an_encoder_with_rotary_positions_learns_by_the_same_steps(shop: Catalogue, tmp_path: Path, name: str) -> None:
+    scorer = make_scorer(name, tiny.backbone("modernbert", layers=2), cached_layers=1, seed=0)
+    outcome = tune(scorer, shop, cuts(likers(60, seed=1)), plan(max_epochs=2), tmp_path, lambda one: quality(one, shop))
+    assert outcome.ndcg > 0.8 > 0.7 > outcome.ndcg_before
+
+
 def test_with_shuffled_likes_nothing_is_learned(shop: Catalogue, tmp_path: Path) -> None:
     _, outcome, _ = learn(shop, shuffled(likers(60, seed=1)), plan(max_epochs=2), tmp_path)
     assert outcome.ndcg < 0.7

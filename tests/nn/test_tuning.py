@@ -65,9 +65,9 @@ def test_with_shuffled_likes_no_method_learns_anything(shop: Catalogue, tmp_path
     assert tune(scorer, shop, examples, training, tmp_path, lambda one: quality(one, shop)).ndcg < 0.7
 
 
-def disturbed(method: str, name: str = "prefix") -> Tuned:
+def disturbed(method: str, name: str, family: str) -> Tuned:
     """A scorer in training, with weights off their start."""
-    tuned = Tuned(make_scorer(name, tiny.backbone(), cached_layers=1, seed=0), tuning(method), steps=20)
+    tuned = Tuned(make_scorer(name, tiny.backbone(family), cached_layers=1, seed=0), tuning(method), steps=20)
     torch.manual_seed(1)
     with torch.no_grad():
         for weights in tuned.scorer.parameters():
@@ -77,11 +77,15 @@ def disturbed(method: str, name: str = "prefix") -> Tuned:
     return tuned
 
 
-@pytest.mark.parametrize("name", ["prefix", "joint", "attention"])
+@pytest.mark.parametrize(
+    ("name", "family"), [("prefix", "bert"), ("joint", "bert"), ("attention", "bert"), ("prefix", "modernbert")]
+)
 @pytest.mark.parametrize("method", ADDS)
-def test_what_is_judged_and_what_is_saved_score_like_what_was_trained(tmp_path: Path, method: str, name: str) -> None:
-    tuned = disturbed(method, name)
-    untrained = logits(make_scorer(name, tiny.backbone(), cached_layers=1, seed=0))
+def test_what_is_judged_and_what_is_saved_score_like_what_was_trained(
+    tmp_path: Path, method: str, name: str, family: str
+) -> None:
+    tuned = disturbed(method, name, family)
+    untrained = logits(make_scorer(name, tiny.backbone(family), cached_layers=1, seed=0))
     trained = logits(tuned.scorer)
     assert (trained - untrained).abs().max() > 0.01
     judged = for_inference(tuned.standalone().eval(), Precision.FLOAT32)  # which packs the weights it finds
