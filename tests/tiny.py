@@ -138,9 +138,10 @@ def catalogue(
     factors: npt.NDArray[np.float32] | None = None,
     ages: list[float | None] | None = None,
     segments: dict[str, dict[int, float]] | None = None,
+    read_by: Tokens | None = None,
 ) -> Catalogue:
     """Items "0", "1", ... with these texts; ``together`` holds co-visitation weights, both directions; ``after``
-    weights of what comes next, as they are."""
+    weights of what comes next, as they are. The tiny tokenizer reads them, unless another is given."""
     size = len(texts)
     counts = taken or [1] * size
     if vectors is None:
@@ -150,7 +151,7 @@ def catalogue(
         {
             "item_id": [f"{place}" for place in range(size)],
             "title": texts,
-            "tokens": pa.array([p.tolist() for p in tokens().item_pieces(texts)], pa.list_(pa.int32())),
+            "tokens": pa.array([p.tolist() for p in (read_by or tokens()).item_pieces(texts)], pa.list_(pa.int32())),
             "vector": pa.array(list(vectors), pa.list_(pa.float32())),
             "available": available or [True] * size,
             "taken": counts,

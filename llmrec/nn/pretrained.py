@@ -30,16 +30,22 @@ def load_backbone(path: str, allow_download: bool = False) -> Backbone:
         config = AutoConfig.from_pretrained(path, local_files_only=not allow_download, trust_remote_code=False)
         require_supported(config, f"encoder.path: {path}")
         with quiet():
-            model = AutoModel.from_pretrained(
+            model, loading = AutoModel.from_pretrained(
                 path,
                 config=config,
                 local_files_only=not allow_download,
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=torch.float32,
+                output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{path}: cannot be loaded as an encoder ({' '.join(str(error).split())[:300]})") from error
+    lacking = sorted(name for name in loading["missing_keys"] if "pooler" not in name)  # nothing here reads the pooler
+    if lacking:
+        raise ArtifactError(
+            f"encoder.path: {path}: its weights lack {', '.join(lacking[:3])}, expected all of config.json"
+        )
     return open_model(model)
 
 

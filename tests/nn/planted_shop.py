@@ -15,6 +15,7 @@ from llmrec.nn.examples import Example, cut_examples, write_examples
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import Judge, fine_tune
 from tests import tiny
 
@@ -55,10 +56,17 @@ def shuffled(users: list[User]) -> list[User]:
     return [tiny.user(user.user_id, rng.permutation(27)[: len(user.liked)].tolist()) for user in users]
 
 
-def quality(scorer: Scorer, shop: Catalogue, column: str = "pair_logit", colours: Sequence[str] = COLOURS) -> float:
+def quality(
+    scorer: Scorer,
+    shop: Catalogue,
+    column: str = "pair_logit",
+    colours: Sequence[str] = COLOURS,
+    tokens: Tokens | None = None,
+) -> float:
     """NDCG@10 of the four things of their colour that 15 new users, or those of some colours, have not seen yet."""
     users = [user for user in likers(15, seed=2, liked=5) if COLOURS[int(user.liked[0]) // 9] in colours]
-    recommender = Recommender(catalogue=shop, scorer=scorer, tokens=tiny.tokens(), sizes=ALL_UNSEEN, fusion=None)
+    tokens = tokens or tiny.tokens()
+    recommender = Recommender(catalogue=shop, scorer=scorer, tokens=tokens, sizes=ALL_UNSEEN, fusion=None)
     figures = []
     for scored in recommender.score(users):
         colour = int(scored.user.liked[0]) // 9
@@ -76,7 +84,9 @@ def tune(
     folder: Path,
     judge: Judge,
     report: Callable[[Progress], None] = lambda _: None,
+    tokens: Tokens | None = None,
 ) -> Outcome:
     """Fine-tune on ``examples``; shards and checkpoints go to ``folder``."""
     write_examples(folder / "examples", examples)
-    return fine_tune(scorer, tiny.tokens(), shop, folder / "examples", training, judge, report, folder / "checkpoints")
+    tokens = tokens or tiny.tokens()
+    return fine_tune(scorer, tokens, shop, folder / "examples", training, judge, report, folder / "checkpoints")

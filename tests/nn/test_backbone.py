@@ -81,6 +81,15 @@ def test_a_folder_with_a_pickle_instead_of_safetensors_is_refused(tmp_path: Path
         load_backbone(str(tmp_path))
 
 
+def test_weights_that_lack_a_layer_of_the_config_are_refused(tmp_path: Path) -> None:
+    tiny.encoder("bert", layers=2).save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.num_hidden_layers = 3
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ArtifactError, match=rf"{tmp_path}: its weights lack encoder.layer.2.attention.*, expected all"):
+        load_backbone(str(tmp_path))
+
+
 def test_weights_of_another_size_than_the_config_are_refused(tmp_path: Path) -> None:
     tiny.encoder_folder(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)

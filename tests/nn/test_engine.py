@@ -129,9 +129,12 @@ def test_weights_that_no_training_gives_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("precision", "loss"), [(Precision.BFLOAT16, 0.1), (Precision.INT8, 0.25)])
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
 @torch.inference_mode()
-def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(precision: Precision, loss: float) -> None:
-    scorer = PrefixScorer(tiny.backbone(), cached_layers=1).eval()
+def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(
+    family: str, precision: Precision, loss: float
+) -> None:
+    scorer = PrefixScorer(tiny.backbone(family), cached_layers=1).eval()
     read, shown = Ragged.of(texts([30, 4, 17], seed=8)), Ragged.of(texts([5, 9, 2, 9, 1], seed=9))
     user, item = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
     expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
