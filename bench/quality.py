@@ -190,7 +190,7 @@ def _judge(
         torch.set_num_threads(1)
         scorer, bench = _train(data, work, trial), open_benchmark(data, work)
         rows = {"valid": bench.valid, "test": bench.test}[part]
-        values = {(p or best_float()).value: _ndcg(scorer, p, bench, rows) for p in precisions}
+        values = {(p or best_float()).value: judge_rows(scorer, p, bench, rows) for p in precisions}
         judged.write_text(json.dumps(values))
         _say(trial, ", ".join(f"{part} NDCG@10 {np.mean(own):.4f} in {p}" for p, own in values.items()))
     found: dict[str, list[float]] = json.loads(judged.read_text())
@@ -208,7 +208,8 @@ def _untrained(trial: Trial) -> Scorer:
 
 
 @torch.inference_mode()
-def _ndcg(scorer: Scorer, precision: Precision | None, bench: Benchmark, rows: list[Row]) -> list[float]:
+def judge_rows(scorer: Scorer, precision: Precision | None, bench: Benchmark, rows: list[Row]) -> list[float]:
+    """NDCG@10 of the target of each row."""
     fast, tokens, catalogue = for_inference(scorer, precision), bench.tokens, bench.catalogue
     cache, found, nothing = StateCache(fast, tokens, catalogue), [], np.zeros(0, np.int32)
     for start in range(0, len(rows), 8):
@@ -225,8 +226,8 @@ def _ndcg(scorer: Scorer, precision: Precision | None, bench: Benchmark, rows: l
     return found
 
 
-def open_benchmark(data: Path, work: Path) -> Benchmark:
-    """Read the data; the catalogue is made once."""
+def open_benchmark(data: Path, work: Path, valid: int = VALIDATION_ROWS, test: int = TEST_ROWS) -> Benchmark:
+    """Read the data, with so many rows to judge by; the catalogue is made once."""
     items = pd.read_parquet(data / "items.parquet")
     place = {name: at for at, name in enumerate(items["item_id"])}
     events = pd.read_parquet(data / "events.parquet").query("period == 'train'").sort_values(["user_id", "position"])
@@ -237,7 +238,7 @@ def open_benchmark(data: Path, work: Path) -> Benchmark:
         _make_catalogue(items, sequences, work / "catalogue")
     catalogue = Catalogue.load(work / "catalogue")
     learners = [User(str(at), own, own, own, own) for at, own in enumerate(sequences) if len(own) > 1]
-    parts = {"valid": VALIDATION_ROWS, "test": TEST_ROWS}
+    parts = {"valid": valid, "test": test}
     tables = {part: pd.read_parquet(data / f"{part}.parquet").sample(n, random_state=0) for part, n in parts.items()}
     rows = {part: [_row(catalogue, place, *pair) for pair in zip(table["history"], table["target"], strict=True)]
             for part, table in tables.items()}  # fmt: skip
@@ -262,6 +263,7 @@ def _make_catalogue(items: pd.DataFrame, sequences: list[np.ndarray], folder: Pa
         "vector": pa.array(list(vectors), pa.list_(pa.float32())),
         "available": [True] * count,
         **dict.fromkeys(("taken", "taken_lately", "liked"), popularity.astype(int)),
+        **dict.fromkeys(("idle", "age"), np.full(count, np.nan, np.float32)),
     })  # fmt: skip
     weight = together.data[apart] / np.sqrt(popularity[row] * popularity[column])
     covisited = pa.table({"item": row.astype(np.int32), "neighbour": column.astype(np.int32), "weight": weight})
