@@ -43,6 +43,7 @@ from llmrec.pipelines.night import (
     reread_catalogue,
     user_rows,
 )
+from llmrec.pipelines.teacher import open_teacher, prepare_teacher
 from llmrec.pipelines.training import (
     continue_scorer,
     open_scorer,
@@ -76,7 +77,7 @@ def main(run: Run) -> None:
     """Read tables, fine-tune, fit the ranker, compare, publish."""
     config, spark, cache = run.config, run.spark, run.table(C.ITEM_VECTORS)
     require_place(config)
-    champion = open_champion(run)
+    champion, teacher = open_champion(run), open_teacher(config)
     scorer, tokens = _open(run, champion)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     impressions = run.read_nonempty(C.IMPRESSIONS) if config.train.learn_from == "impressions" else None
@@ -102,7 +103,10 @@ def main(run: Run) -> None:
         outcome = checkpoints = None
         if isinstance(scorer, Scorer):
             chosen = choose_examples(parts, rows, impressions, night.items, until, config, since).persist()
-            checkpoints = Path(config.work, f"training-{training_key(version, chosen, parts, night, config)}")
+            key = training_key(version, teacher, chosen, parts, night, config)
+            checkpoints = Path(config.work, f"training-{key}")
+            if teacher:
+                prepare_teacher(teacher, night.items, work / "teacher")
             set_up_torch(os.cpu_count() or 1)
             scorer.to(pick_device())
             with training_bar() as report:

@@ -102,7 +102,7 @@ class Holdout(Settings):
     """Liked events held out per user, and as many before them for validation (by: last_events)."""
 
 
-Objective = Literal["listwise", "bpr", "two-class", "bce", "mse", "mae", "in-batch"]
+Objective = Literal["listwise", "bpr", "two-class", "bce", "mse", "mae", "distill", "in-batch"]
 
 
 class Train(Settings):
@@ -137,7 +137,10 @@ class Train(Settings):
     what was shown, clicked or not."""
     objectives: dict[Objective, PositiveFloat] = Field(default={"listwise": 1.0, "in-batch": 1.0}, min_length=1)
     """What fine-tuning makes smaller, by weight. listwise, bpr and two-class set what was taken against negatives; bce
-    against what was shown or taken and not liked; mse and mae learn ratings; in-batch learns the vectors."""
+    against what was shown or taken and not liked; mse and mae learn ratings; distill learns what the teacher makes of
+    all that is compared; in-batch learns the vectors."""
+    teacher: str | None = None
+    """The model folder, written by train, that distill learns from: one that is too slow for a night, as a rule."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """How far two-class and bce move the truth towards even chances."""
     cached_layers: int = Field(default=4, ge=0)
@@ -204,6 +207,11 @@ class Train(Settings):
     max_fusion_users: PositiveInt = 20_000
     """Users (a sample by hash, disjoint from the former) on whom the fusion ranker is trained."""
 
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether there is a scorer that learns."""
+        return self.scorer != "none" and (self.ranker == "hybrid" or needs_encoder(self.ranker))
+
     @model_validator(mode="after")
     def _teach_something(self) -> "Train":
         """Refuse objectives that the examples or the scorer have nothing for."""
@@ -216,8 +224,17 @@ class Train(Settings):
             raise ValueError(
                 f"objectives are {sorted(chosen)}, expected one that teaches the {self.scorer} scorer to score pairs"
             )
-        if not self.negatives and self.learn_from == "likes" and chosen & {"listwise", "bpr", "two-class"}:
+        if not self.negatives and self.learn_from == "likes" and chosen & {"listwise", "bpr", "two-class", "distill"}:
             raise ValueError(f"objectives are {sorted(chosen)} and all examples likes: negatives is 0, expected more")
+        if "distill" in chosen and self.teacher is None:
+            raise ValueError("objective distill needs a teacher: teacher is null, expected a model folder")
+        if self.teacher is not None and "distill" not in chosen:
+            raise ValueError(f"teacher is {self.teacher}: objectives are {sorted(chosen)}, expected distill among them")
+        if self.teacher is not None and not self.fine_tunes:
+            raise ValueError(
+                f"teacher is {self.teacher}: with scorer {self.scorer} and ranker {self.ranker} no scorer is trained, "
+                "expected others"
+            )
         if self.label_smoothing and not chosen & {"two-class", "bce"}:
             raise ValueError(f"label_smoothing is of two-class and bce: objectives are {sorted(chosen)}")
         if self.r_drop and not self.dropout:

@@ -218,7 +218,12 @@ def test_a_ranker_without_its_candidates_is_refused() -> None:
      ("train: {label_smoothing: 0.1}", "label_smoothing is of two-class and bce"),
      ("train: {r_drop: 1}", "dropout is 0, expected more"),
      ("train: {adversarial: 1}", "expected tuning full, frozen_layers 0 and frozen_embeddings false"),
-     ("train: {objectives: {hinge: 1}}", "'listwise', 'bpr', 'two-class', 'bce', 'mse', 'mae' or 'in-batch'"),
+     ("train: {objectives: {hinge: 1}}", "'listwise', 'bpr', 'two-class', 'bce', 'mse', 'mae', 'distill' or"),
+     ("train: {objectives: {distill: 1}}", "distill needs a teacher: teacher is null, expected a model folder"),
+     ("train: {teacher: t}", "teacher is t: objectives are .*'listwise'.*, expected distill among them"),
+     ("train: {teacher: t, objectives: {distill: 1}, negatives: 0}", "negatives is 0, expected more"),
+     ("train: {teacher: t, objectives: {distill: 1}, scorer: none}", "with scorer none and ranker hybrid no scorer is"),
+     ("train: {teacher: t, objectives: {distill: 1}, ranker: next}", "and ranker next no scorer is trained"),
      ("train: {objectives: {bpr: 0}}", "greater than 0")],
 )  # fmt: skip
 def test_objectives_that_nothing_can_be_learned_for_are_refused_saying_why(

@@ -120,15 +120,15 @@ def require_replaceable(place: Path) -> None:
         raise OutputError(f"model: {place} holds files but no {_MANIFEST}; expected a folder of a model or nothing")
 
 
-def resolve_model(path: str) -> ModelInfo:
+def resolve_model(path: str, *, setting: str = "model") -> ModelInfo:
     """Check the model folder at ``path``: all files of its manifest are there, unchanged; others are never read.
 
-    Raises ArtifactError saying which file is missing, changed or foreign.
+    ``setting`` is the one that named it. Raises ArtifactError saying which file is missing, changed or foreign.
     """
     folder = Path(path)
     manifest_path = folder / _MANIFEST
     if not manifest_path.is_file():
-        raise ArtifactError(f"model: {folder} holds no {_MANIFEST}; expected a folder written by jobs/train.py")
+        raise ArtifactError(f"{setting}: {folder} holds no {_MANIFEST}; expected a folder written by jobs/train.py")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         kind, files = manifest["format"], dict(manifest["files"])

@@ -1,6 +1,6 @@
 """From training examples to the tensors of one step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from llmrec.nn.catalogue import Catalogue
+from llmrec.domain.users import Items
+from llmrec.nn.catalogue import Catalogue, Floats, Longs
 from llmrec.nn.examples import Example
 from llmrec.nn.parallel import place
 from llmrec.nn.ragged import Ragged
@@ -44,6 +45,8 @@ class Batch:
     """(P,) False for negatives that were drawn: nothing is known of them."""
     ratings: Tensor
     """(P,) NaN where there is none."""
+    taught: Tensor
+    """(P,) the teacher's logits, NaN without one."""
     taken: Tensor
     """(processes,) how many positives each process has; A in all."""
     own: Tensor
@@ -69,14 +72,18 @@ class Batch:
         return values.new_full(shape, filler).index_put((self.user, self.column), values)
 
 
+Teach = Callable[[Sequence[Example], Items, Longs, Longs], Floats]
+"""Gives a teacher's logit of each pair; see `llmrec.nn.teacher.Teacher`."""
+
+
 class Collator:
     """Makes batches, as dictionaries: transformers' Trainer sends those to the device.
 
     Of several processes that learn together, each is given all examples and takes its part.
     """
 
-    def __init__(self, tokens: Tokens, catalogue: Catalogue) -> None:
-        self._tokens, self._catalogue = tokens, catalogue
+    def __init__(self, tokens: Tokens, catalogue: Catalogue, teach: Teach | None = None) -> None:
+        self._tokens, self._catalogue, self._teach = tokens, catalogue, teach
 
     def __call__(self, everyones: Sequence[Example]) -> dict[str, Tensor]:
         """Return the fields of a `Batch`."""
@@ -91,29 +98,35 @@ class Collator:
         shown = taken + [len(e.others) for e in examples]
         user = np.repeat(np.arange(len(examples)), sizes)
         column = np.arange(len(user)) - (np.cumsum(sizes) - sizes)[user]
-        users = Ragged.of(self._user_sequences(examples))
+        users = Ragged.of(user_sequences(examples, self._tokens, self._catalogue))
         texts = Ragged.of([self._tokens.item_sequence(self._catalogue.pieces(one)) for one in items])
         by_process = [sum(len(everyones[at].positives) for at in part) for part in parts]
         positives = np.concatenate([e.positives for e in everyones])
         counts = np.asarray(self._catalogue.taken)
+        taught = np.full(len(user), np.nan, np.float32)
+        if self._teach:
+            taught = self._teach(examples, items, user, item)
         batch = Batch(
             user_ids=users.ids, user_lengths=users.lengths, item_ids=texts.ids, item_lengths=texts.lengths,
             items=torch.from_numpy(items), user=torch.from_numpy(user), item=torch.from_numpy(item),
             column=torch.from_numpy(column), positive=torch.from_numpy(column < taken[user]),
             observed=torch.from_numpy(column < shown[user]),
             ratings=torch.from_numpy(np.concatenate([_ratings(*of) for of in zip(examples, sizes, strict=True)])),
+            taught=torch.from_numpy(taught),
             taken=torch.tensor(by_process), own=torch.arange(int(taken.sum())) + sum(by_process[:rank]),
             shares=torch.from_numpy((counts[positives] + 1) / (counts.sum() + len(counts))).float(),
             known=torch.from_numpy(np.stack([np.isin(positives, e.seen) for e in examples])),
         )  # fmt: skip
         return {field.name: getattr(batch, field.name) for field in fields(batch)}
 
-    def _user_sequences(self, examples: Sequence[Example]) -> list[Pieces]:
-        profiles = self._tokens.pieces([e.text for e in examples], self._tokens.limits.max_user_tokens)
-        return [
-            self._tokens.user_sequence(profile, [self._catalogue.pieces(item) for item in e.history])
-            for e, profile in zip(examples, profiles, strict=True)
-        ]
+
+def user_sequences(examples: Sequence[Example], tokens: Tokens, catalogue: Catalogue) -> list[Pieces]:
+    """Return the users' texts as ``tokens`` frames them."""
+    profiles = tokens.pieces([e.text for e in examples], tokens.limits.max_user_tokens)
+    return [
+        tokens.user_sequence(profile, [catalogue.pieces(item) for item in e.history])
+        for e, profile in zip(examples, profiles, strict=True)
+    ]
 
 
 def _ratings(example: Example, size: int) -> npt.NDArray[np.float32]:

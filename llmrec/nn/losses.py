@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn import functional
 
 _TEMPERATURE = 0.05
+_SOFTNESS = 2.0
+"""Temperature of distillation."""
 
 
 def listwise(logits: Tensor, is_positive: Tensor) -> Tensor:
@@ -45,6 +47,21 @@ def two_class(logits: Tensor, taken: Tensor, smoothing: float) -> Tensor:
 def disagreement(logits: Tensor, others: Tensor) -> Tensor:
     """Kullback-Leibler divergence of two chances of each pair, mean of both ways, (P,); both (P,) are log-odds."""
     return (logits.sigmoid() - others.sigmoid()) * (logits - others) / 2
+
+
+def distilled(logits: Tensor, taught: Tensor) -> Tensor:
+    """Divergence (Kullback-Leibler) of the softmax over each list from a teacher's (Hinton et al., 2015), (B,).
+
+    Both are softened by a temperature, and the divergence is multiplied by its square, so that gradients keep their
+    size.
+
+    Args:
+        logits: (B, C) one row per user; -inf where padded.
+        taught: (B, C) the teacher's, padded alike.
+    """
+    own, theirs = ((one / _SOFTNESS).log_softmax(dim=1) for one in (logits, taught))
+    more = (theirs - own).masked_fill(taught.isneginf(), 0)
+    return _SOFTNESS**2 * (theirs.exp() * more).sum(dim=1)
 
 
 def distance(outputs: Tensor, ratings: Tensor, power: int) -> Tensor:

@@ -5,18 +5,18 @@ from torch import Tensor, nn
 
 from llmrec.nn.batches import Batch
 from llmrec.nn.device import autocast
-from llmrec.nn.losses import bpr, disagreement, distance, in_batch, listwise, two_class
+from llmrec.nn.losses import bpr, disagreement, distance, distilled, in_batch, listwise, two_class
 from llmrec.nn.parallel import gather, mean
 from llmrec.nn.plan import TrainingPlan
 from llmrec.nn.ragged import take
 from llmrec.nn.scorer import ItemStates, Scorer
 from llmrec.nn.state_cache import StateCache
 
-IN_BATCH = "in-batch"
+IN_BATCH, DISTILL = "in-batch", "distill"
 RATING = frozenset({"mse", "mae"})
 """Objectives that teach ratings."""
-DRAWS = frozenset({"listwise", "bpr", "two-class"})
-"""Objectives that set what was taken against what was drawn."""
+DRAWS = frozenset({"listwise", "bpr", "two-class", DISTILL})
+"""Objectives that compare with what was drawn."""
 RANKING = DRAWS | {"bce"}
 """Objectives that teach what is taken."""
 
@@ -78,6 +78,10 @@ class Objectives(nn.Module):
             return two_class(logits, positive, self._plan.label_smoothing)
         if name == "bce":
             return two_class(logits[batch.observed], positive[batch.observed], self._plan.label_smoothing)
+        if name == DISTILL:
+            if batch.taught.isnan().any():
+                raise ValueError("objectives learn from a teacher, expected a plan that has one")
+            return distilled(batch.table(logits, -torch.inf), batch.table(batch.taught, -torch.inf))
         of_lists = {"listwise": listwise, "bpr": bpr}[name]
         return of_lists(batch.table(logits, -torch.inf), batch.table(positive, False))
 

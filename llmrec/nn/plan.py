@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from llmrec.nn.ratings import RatingScale
 from llmrec.nn.scorer import Scorer
@@ -35,6 +36,8 @@ class TrainingPlan:
     tuning: Tuning = field(default_factory=lambda: Tuning("full", 1, 0, frozen_embeddings=False))
     ratings: RatingScale | None = None
     """Of what is learned, where ratings are."""
+    teacher: Path | None = None
+    """Folder of `llmrec.nn.teacher.write_teacher`, where a teacher is learned from."""
     label_smoothing: float = 0.0
     layer_decay: float = 1.0
     weight_decay: float = 0.01

@@ -37,6 +37,7 @@ from llmrec.nn.plan import Judge, Outcome, Progress, Report, TrainingPlan
 from llmrec.nn.pretrained import quiet
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.state_cache import StateCache
+from llmrec.nn.teacher import Teacher
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.tuning import Tuned
 
@@ -86,13 +87,14 @@ def fine_tune(
     if finished.exists():
         return _take_over(finished, tuned, report)
     objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
+    teach = Teacher.load(plan.teacher, catalogue, scorer.device) if plan.teacher else None
     shards = Shards(examples, _Drawing(plan, tuned, tokens, catalogue, checkpoints), seed=plan.seed)
     trainer = _Trainer(
         model=objectives,
         args=_arguments(plan, rows, scorer.device, checkpoints),
         train_dataset=shards,
         eval_dataset=[],  # the judge stands in for it
-        data_collator=Collator(tokens, catalogue),
+        data_collator=Collator(tokens, catalogue, teach),
         optimizers=(_optimiser(scorer, plan), None),
         callbacks=[EarlyStoppingCallback(plan.patience)],
     )

@@ -25,7 +25,7 @@ from llmrec.nn.artifact import ModelInfo, Ranker, library_versions, load_encoder
 from llmrec.nn.backbone import Backbone
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.fusion import Fusion
-from llmrec.nn.objectives import DRAWS, RANKING, RATING
+from llmrec.nn.objectives import DISTILL, DRAWS, RANKING, RATING
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import Outcome, Progress, TrainingPlan, Tuning
 from llmrec.nn.pretrained import load_backbone
@@ -137,7 +137,8 @@ def train_scorer(
         judges: those who decide early stopping.
         config: gives the plan.
         report: told of every step.
-        work: folder with ``scorer`` as it is ("base") and the catalogue ("before"), where the examples go.
+        work: folder with ``scorer`` as it is ("base"), the catalogue ("before") and, if one is learned from, the
+            "teacher" (pipelines.teacher), where the examples go.
         checkpoints: folder from which a training that was killed goes on; see `training_key`.
 
     Raises InputTableError if there is nothing to learn from or nobody to judge by.
@@ -156,7 +157,7 @@ def train_scorer(
             "objective bce"
         )
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
-    plan, shards = _plan(config, ratings), work / "examples"
+    plan, shards = _plan(config, ratings, work / "teacher"), work / "examples"
     if settings.processes > 1:
         learn_together(work / "base", work / "before", shards, checkpoints, plan, judges, processes=settings.processes)
     return fine_tune(scorer, tokens, catalogue, shards, plan, judges.judge(tokens, catalogue), report, checkpoints)
@@ -168,11 +169,19 @@ def stopping_panel(judges: DataFrame) -> Panel:
     return Panel(to_users(rows), [set(targets.tolist()) for targets in rows[TARGETS]])
 
 
-def training_key(encoder_version: str, examples: DataFrame, parts: DataFrame, night: Night, config: Config) -> str:
+def training_key(
+    encoder_version: str,
+    teacher: ModelInfo | None,
+    examples: DataFrame,
+    parts: DataFrame,
+    night: Night,
+    config: Config,
+) -> str:
     """Return what a training depends on, in 12 hexadecimal digits: the same key, the same result.
 
     Args:
         encoder_version: of the pretrained encoder under its untrained head.
+        teacher: which is learned from, if any.
         examples: what is learned from.
         parts: all events, from which catalogue and judges come.
         night: gives the items.
@@ -185,7 +194,8 @@ def training_key(encoder_version: str, examples: DataFrame, parts: DataFrame, ni
     )
     hashes = [F.sum(F.xxhash64(*frame.columns).cast("decimal(38, 0)")) for frame in frames]
     rows = [str(frame.agg(F.count("*"), of).head()) for frame, of in zip(frames, hashes, strict=True)]
-    named = [__version__, encoder_version, *rows, config.sha]
+    taught_by = teacher.encoder_version if teacher else None
+    named = [__version__, encoder_version, taught_by, *rows, config.sha]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 
 
@@ -306,12 +316,13 @@ def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any
     }
 
 
-def _plan(config: Config, ratings: RatingScale | None) -> TrainingPlan:
+def _plan(config: Config, ratings: RatingScale | None, teacher: Path) -> TrainingPlan:
     settings, as_they_are = config.train, {field.name for field in fields(TrainingPlan)}
-    named = settings.model_dump(include=as_they_are - {"tuning", "ratings", "negatives"})
+    named = settings.model_dump(include=as_they_are - {"tuning", "ratings", "teacher", "negatives"})
     return TrainingPlan(
         **named,
         tuning=Tuning(settings.tuning, settings.tuning_rank, settings.frozen_layers, settings.frozen_embeddings),
         ratings=ratings,
+        teacher=teacher if DISTILL in settings.objectives else None,
         negatives=settings.negatives if DRAWS & settings.objectives.keys() else 0,
     )

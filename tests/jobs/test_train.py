@@ -9,10 +9,13 @@ import pytest
 from pyspark.sql import SparkSession
 from transformers import T5Config
 
+from llmrec.nn.artifact import finish_model, save_encoder
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import Judge
 from llmrec.nn.scorer import Scorer
+from llmrec.nn.scorers import make_scorer
 from tests import planted, tiny
+from tests.nn.planted_shop import cuts, likers, open_shop, plan, quality, tune
 
 jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score")}
 
@@ -78,6 +81,24 @@ def test_clicks_alone_teach_the_taste_from_impressions_and_the_model_scores_a_ni
     assert metrics["validation_ndcg@10"] > metrics["validation_ndcg@10_before_fine_tuning"] + 0.05
     assert run("score", folder, *learning) == 0
     assert spark.read.format("delta").load(f"{folder}/lake/recommendations").count() == (planted.USERS + 2) * 4
+
+
+@pytest.mark.slow
+def test_a_student_learns_the_taste_of_a_teacher_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop, joint = open_shop(tmp_path / "shop"), make_scorer("joint", tiny.backbone(layers=2), cached_layers=1, seed=0)
+    training = plan(objectives={"listwise": 1.0}, learning_rate=3e-3)
+    outcome = tune(joint, shop, cuts(likers(60, seed=1)), training, tmp_path, lambda one: quality(one, shop))
+    assert outcome.ndcg > 0.9
+    save_encoder(tmp_path / "joint", joint, tiny.tokens())
+    finish_model(tmp_path / "joint", tiny.fusion(), {"metrics": {"importance": {}}})
+    distil = ("train.objectives={distill: 1}", f"model={folder}/student", "train.max_epochs=4", "train.patience=20")
+    assert run("train", folder, *distil, f"train.teacher={folder}/nowhere") == 2
+    assert f"train.teacher: {folder}/nowhere holds no manifest.json" in capsys.readouterr().err
+    assert run("train", folder, *distil, f"train.teacher={tmp_path}/joint") == 0
+    metrics = manifest(folder / "student")["metrics"]
+    assert metrics["validation_ndcg@10"] > metrics["validation_ndcg@10_before_fine_tuning"] + 0.05
 
 
 def test_ratings_are_refused_where_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,4 @@
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ from pyspark.sql import DataFrame, SparkSession
 from llmrec import columns as C
 from llmrec.domain.features import NAMES
 from llmrec.errors import ConfigError
+from llmrec.nn.artifact import ModelInfo
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.panel import Panel
 from llmrec.nn.sources import SOURCES
 from llmrec.pipelines import training
-from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, worth_its_parts
+from llmrec.pipelines.night import Night
+from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, training_key, worth_its_parts
 from llmrec.settings import Config, Texts, Train
 from llmrec.spark.examples import of_likes
 from tests import tiny
@@ -89,6 +92,21 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
         train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10
     assert teach == names - decide
+
+
+def test_a_training_is_taken_up_only_by_one_with_the_same_teacher(spark: SparkSession) -> None:
+    examples = spark.createDataFrame([("red", [1])], "text string, positives array<int>")
+    parts = spark.createDataFrame(
+        [("u", 1, None, True, "train")], "user_id string, item int, event_time timestamp, likes boolean, part string"
+    )
+    items = spark.createDataFrame(
+        [(1, "i", "sha", True)], "item int, item_id string, text_sha string, available boolean"
+    )
+    night = Night(items, parts, parts, parts, parts, date(2026, 1, 31))
+    teachers = [None, *(ModelInfo(Path("teacher"), "", version, {}) for version in ("one", "other"))]
+    keys = [training_key("encoder", teacher, examples, parts, night, Config()) for teacher in (*teachers, teachers[1])]
+    assert len(set(keys[:3])) == 3
+    assert keys[3] == keys[1]
 
 
 def test_the_ranker_does_not_depend_on_the_order_in_which_rows_arrive(

@@ -7,6 +7,8 @@ from pyspark.sql import SparkSession
 from llmrec.nn.artifact import save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.panel import Panel
+from llmrec.nn.scorers import make_scorer
+from llmrec.nn.teacher import write_teacher
 from llmrec.nn.training import fine_tune
 from llmrec.spark.together import learn_together
 from tests import tiny
@@ -19,8 +21,12 @@ def test_two_processes_learn_what_one_learns_from_batches_as_large(spark: SparkS
     users = likers(8, seed=2, liked=5)
     targets = [set(range(9 * (n % 3), 9 * (n % 3) + 9)) - set(user.seen.tolist()) for n, user in enumerate(users)]
     panel = Panel(users, targets)
-    objectives = {"listwise": 1.0, "in-batch": 1.0, "two-class": 0.5}
-    training = plan(objectives=objectives, max_epochs=2, validations=2, learning_rate=1e-3)
+    save_encoder(tmp_path / "joint", make_scorer("joint", tiny.backbone(), cached_layers=1, seed=5), tiny.tokens())
+    write_teacher(tmp_path / "teacher", tmp_path / "joint", shop.table["title"].to_pylist())
+    objectives = {"listwise": 1.0, "in-batch": 1.0, "two-class": 0.5, "distill": 0.1}
+    training = plan(
+        objectives=objectives, max_epochs=2, validations=2, learning_rate=1e-3, teacher=tmp_path / "teacher"
+    )
     judge = panel.judge(tiny.tokens(), shop)
     scorers, outcomes = [], []
     for name in ("alone", "together"):
