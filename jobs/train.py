@@ -25,6 +25,7 @@ from llmrec.cli import Job, Run
 from llmrec.errors import ConfigError
 from llmrec.models import instead_of_training, open_champion, publish_model, require_place
 from llmrec.nn.artifact import ModelInfo, add_sequential, finish_model, load_encoder, save_encoder
+from llmrec.nn.content import ContentScorer
 from llmrec.nn.device import pick_device, return_memory, set_up_torch
 from llmrec.nn.panel import Panel
 from llmrec.nn.pretrained import load_tokens
@@ -101,7 +102,9 @@ def main(run: Run) -> None:
         stage.rows_out = len(before)
     with run.stage("fine-tuning") as stage:
         outcome = checkpoints = None
-        if isinstance(scorer, Scorer):
+        if isinstance(scorer, ContentScorer):
+            print("train: scorer content learns nothing, so fine-tuning is left out and the encoder stays as it was")
+        elif isinstance(scorer, Scorer):
             chosen = choose_examples(parts, rows, impressions, night.items, until, config, since).persist()
             key = training_key(version, teacher, chosen, parts, night, config)
             checkpoints = Path(config.work, f"training-{key}")

@@ -128,9 +128,10 @@ class Train(Settings):
     ensemble: PositiveInt = 1
     """Sets of trees in the hybrid ranker, each with a seed of its own: their mean depends less on chance, and takes as
     many times longer."""
-    scorer: Literal["prefix", "joint", "dot", "bilinear", "attention", "none"] = "prefix"
+    scorer: Literal["prefix", "joint", "dot", "bilinear", "attention", "content", "none"] = "prefix"
     """prefix reads a user once for all candidates; joint reads every pair as one text, many times slower; dot, bilinear
-    and attention read user and item apart and compare vectors; none reads nothing: no encoder is tuned or asked, lists
+    and attention read user and item apart and compare vectors; content compares those of the pretrained encoder, which
+    is not tuned; none reads nothing: no encoder is tuned or asked, lists
     come from events and words."""
     learn_from: Literal["likes", "events", "impressions"] = "likes"
     """likes: what was liked next; events: what was taken next, liked or not, its value being the rating; impressions:
@@ -210,7 +211,7 @@ class Train(Settings):
     @property
     def fine_tunes(self) -> bool:
         """Whether there is a scorer that learns."""
-        return self.scorer != "none" and (self.ranker == "hybrid" or needs_encoder(self.ranker))
+        return self.scorer not in ("content", "none") and (self.ranker == "hybrid" or needs_encoder(self.ranker))
 
     @model_validator(mode="after")
     def _teach_something(self) -> "Train":

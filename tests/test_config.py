@@ -223,6 +223,7 @@ def test_a_ranker_without_its_candidates_is_refused() -> None:
      ("train: {teacher: t}", "teacher is t: objectives are .*'listwise'.*, expected distill among them"),
      ("train: {teacher: t, objectives: {distill: 1}, negatives: 0}", "negatives is 0, expected more"),
      ("train: {teacher: t, objectives: {distill: 1}, scorer: none}", "with scorer none and ranker hybrid no scorer is"),
+     ("train: {teacher: t, objectives: {distill: 1}, scorer: content}", "with scorer content and ranker hybrid"),
      ("train: {teacher: t, objectives: {distill: 1}, ranker: next}", "and ranker next no scorer is trained"),
      ("train: {objectives: {bpr: 0}}", "greater than 0")],
 )  # fmt: skip

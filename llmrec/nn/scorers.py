@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from llmrec.nn.backbone import Backbone
+from llmrec.nn.content import ContentScorer
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.scorer import Scorer
@@ -28,7 +29,7 @@ def make_scorer(
         name: as the configuration calls it; see settings.Train.scorer.
         backbone: the encoder.
         cached_layers: what the prefix scorer caches of candidates; others ignore it.
-        outputs: see `Scorer`.
+        outputs: see `Scorer`; the content scorer has one.
         seed: of the head's first weights; None leaves torch's generator as it is.
 
     Raises ValueError if there is no such scorer, or the encoder is too small for ``cached_layers``.
@@ -37,6 +38,9 @@ def make_scorer(
         torch.manual_seed(seed)
     if name == PrefixScorer.name:
         return PrefixScorer(backbone, cached_layers=cached_layers, outputs=outputs)
+    if name == ContentScorer.name:
+        return ContentScorer(backbone)
     if name not in _ALONE:
-        raise ValueError(f"scorer is {name!r}, expected {PrefixScorer.name} or one of {', '.join(_ALONE)}")
+        known = (PrefixScorer.name, ContentScorer.name, *_ALONE)
+        raise ValueError(f"scorer is {name!r}, expected one of {', '.join(known)}")
     return _ALONE[name](backbone, outputs=outputs)

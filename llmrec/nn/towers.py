@@ -111,6 +111,17 @@ class UserParts:
         return UserParts(*take(self.parts, self.layout, torch.arange(first, last, device=self.parts.device)))
 
 
+def split_parts(users: Ragged) -> tuple[Ragged, Layout]:
+    """Return the parts of user texts, each of which ends with the token that its text ends with, and whose they are.
+
+    A text without parts is one token, and one part.
+    """
+    ids, layout = users.ids, users.layout
+    ends = ids == ids[layout.starts + layout.lengths - 1][layout.sequence]
+    parts = Ragged(ids, torch.bincount(torch.cumsum(ends, 0) - ends.long()))
+    return parts, Layout(torch.bincount(layout.sequence[ends]))
+
+
 class _Attention(nn.Module):
     """What a candidate asks the history for, and what the answer says of it."""
 
@@ -142,11 +153,8 @@ class AttentionScorer(TowerScorer):
 
     def encode_users(self, users: Ragged) -> UserParts:
         """Read each part of B user texts for itself."""
-        ids, layout = users.ids, users.layout
-        # Each part ends with the token that the whole text ends with; a text without parts is one token.
-        ends = ids == ids[layout.starts + layout.lengths - 1][layout.sequence]
-        parts = Ragged(ids, torch.bincount(torch.cumsum(ends, 0) - ends.long()))
-        return UserParts(self._read(parts, USER_SIDE), Layout(torch.bincount(layout.sequence[ends])))
+        parts, of_users = split_parts(users)
+        return UserParts(self._read(parts, USER_SIDE), of_users)
 
     def pair_outputs(self, users: UserParts, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """See `Scorer`."""

@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pyspark.sql import SparkSession
+from safetensors.torch import load_file
 from transformers import T5Config
 
 from llmrec.nn.artifact import finish_model, save_encoder
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import Judge
+from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from tests import planted, tiny
 from tests.nn.planted_shop import cuts, likers, open_shop, plan, quality, tune
 
-jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score")}
+jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score", "evaluate", "report")}
 
 
 def run(job: str, folder: Path, *overrides: str) -> int:
@@ -99,6 +102,27 @@ def test_a_student_learns_the_taste_of_a_teacher_alone(
     assert run("train", folder, *distil, f"train.teacher={tmp_path}/joint") == 0
     metrics = manifest(folder / "student")["metrics"]
     assert metrics["validation_ndcg@10"] > metrics["validation_ndcg@10_before_fine_tuning"] + 0.05
+
+
+@pytest.mark.slow
+def test_a_night_of_the_content_based_scorer_keeps_the_encoder_as_it_was(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = ("train.scorer=content", f"model={folder}/content")
+    for job in ("train", "score", "evaluate"):
+        assert run(job, folder, *content) == 0
+        if job == "train":
+            assert "fine-tuning is left out and the encoder stays as it was" in capsys.readouterr().out
+    pretrained = load_backbone(f"{folder}/encoder").state_dict()
+    kept = load_file(folder / "content" / "model.safetensors")
+    assert set(kept) == {f"backbone.{name}" for name in pretrained}
+    assert all(torch.equal(kept[f"backbone.{name}"], weights) for name, weights in pretrained.items())
+    assert "validation_ndcg@10" not in manifest(folder / "content")["metrics"]
+    assert spark.read.format("delta").load(f"{folder}/lake/recommendations").count() == (planted.USERS + 2) * 4
+    judged = spark.read.format("delta").load(f"{folder}/lake/metrics").select("system").distinct().collect()
+    assert {"llmrec", "dense", "bert"} <= {row["system"] for row in judged}
+    assert run("report", folder, *content) == 0
+    assert (folder / "report.html").exists()
 
 
 def test_ratings_are_refused_where_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_a_model_saved_and_loaded_scores_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(fusion.probabilities(features), tiny.fusion().probabilities(features))
 
 
-@pytest.mark.parametrize("name", ["joint", "dot", "bilinear", "attention"])
+@pytest.mark.parametrize("name", ["joint", "dot", "bilinear", "attention", "content"])
 def test_every_scorer_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
     scorer = make_scorer(name, tiny.backbone(seed=3), cached_layers=1).eval()
     save_model(tmp_path / "model", scorer)
