@@ -108,7 +108,7 @@ def test_a_student_learns_the_taste_of_a_teacher_alone(
 def test_a_night_of_the_content_based_scorer_keeps_the_encoder_as_it_was(
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = ("train.scorer=content", f"model={folder}/content")
+    content = ("train.scorer=content", "train.ranker=bert", f"model={folder}/content")
     for job in ("train", "score", "evaluate"):
         assert run(job, folder, *content) == 0
         if job == "train":
