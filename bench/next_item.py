@@ -22,7 +22,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
@@ -151,7 +151,7 @@ class Benchmark:
     def fine_tune(self, judges: DataFrame) -> None:
         """Train the encoder on the events of the training period; ``judges`` decide when to stop."""
         train, texts = self.config.train, self.config.texts
-        limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
+        limits = TextLimits(**texts.model_dump(include={one.name for one in fields(TextLimits)}))
         tokens = load_tokens(self.config.encoder.path, limits)
         backbone = load_backbone(self.config.encoder.path)
         scorer = make_scorer(train.scorer, backbone, train.cached_layers, seed=train.seed)

@@ -37,7 +37,7 @@ from llmrec.models import find_model
 from llmrec.nn.alone import Alone
 from llmrec.nn.artifact import RANKER
 from llmrec.nn.device import set_up_torch
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows, with_texts_of
 from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
@@ -98,11 +98,11 @@ def _several(users: DataFrame, copies: int) -> DataFrame:
 def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, NightParts]:
     """Make the night of the demo's run date, up to the scoring stage."""
     day, model = date(1998, 4, 23), find_model(config, work / "registered")
+    config = with_texts_of(model.manifest, config)
     tables = {name: read_table(spark, config.tables.name(name), name) for name in (C.EVENTS, C.ITEMS, C.USERS)}
     missing = {name: spark.createDataFrame([], SCHEMAS[name]) for name in (C.CANDIDATES, C.DENIED)}
     night = open_night(**tables, **missing, allowed=None, config=config, run_date=day)
-    history = int(model.manifest["texts"]["history_items"])
-    users = user_rows(night, night.events, config, liked=history, until=day).persist()
+    users = user_rows(night, night.events, config, liked=config.texts.history_items, until=day).persist()
     shutil.copytree(model.folder, work / "model")
     Alone("pair_logit", 1.0, 0.0).save(work / "model" / RANKER)  # one that has pairs read, whatever the demo's does
     shipped = ship_folder(spark, work / "model", "model", work)

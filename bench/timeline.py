@@ -49,7 +49,7 @@ from llmrec.domain.metrics import bootstrap_interval, paired_bootstrap, user_met
 from llmrec.nn.artifact import resolve_model
 from llmrec.nn.judging import LLMREC
 from llmrec.pipelines.evaluate import COMPARED, NEW_ITEMS, NEW_USERS
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows, with_texts_of
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.splits import before, first_moment
@@ -219,12 +219,12 @@ def _judge(run: Run, border: Night) -> tuple[pd.DataFrame, float]:
     """Judge by the likes of the period, in the steps of jobs/evaluate.py; see `Judged` for what comes back."""
     config, spark = run.config, run.spark
     model = resolve_model(config.model)
+    config = with_texts_of(model.manifest, config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     work = run.work_folder()
     past = before(night.events, border.start).persist()
     held_out = night.events.filter(F.col(C.EVENT_TIME) >= first_moment(border.start))
-    history = int(model.manifest["texts"]["history_items"])
-    rows = user_rows(night, past, config, liked=history, until=border.start).persist()
+    rows = user_rows(night, past, config, liked=config.texts.history_items, until=border.start).persist()
     judges = in_tasks(add_targets(rows, held_out), config.score.partitions)
     shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
     vectors, _ = ensure_vectors(spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version)

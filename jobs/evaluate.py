@@ -17,8 +17,8 @@ from llmrec.cli import Job, Run
 from llmrec.models import open_model
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.pipelines.evaluate import COMPARED, Metric, measure, require_unseen_holdout
-from llmrec.pipelines.holdout import counted_until, split
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows
+from llmrec.pipelines.holdout import asked_for, counted_until, split
+from llmrec.pipelines.night import build_catalogue, night_parts, open_night, require_ranker, user_rows, with_texts_of
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.shipping import ship_folder
@@ -35,15 +35,16 @@ def main(run: Run) -> None:
     model = open_model(run)
     require_ranker(model.manifest, config)
     require_unseen_holdout(model.manifest, config, run.day)
+    config = with_texts_of(model.manifest, config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     work = run.work_folder()
     with run.stage("holdout") as stage:
         parts = split(night, config).persist()
         past, held_out = parts.filter(F.col(PART) != TEST), parts.filter(F.col(PART) == TEST)
-        history = int(model.manifest["texts"]["history_items"])
         until = counted_until(run.day, TEST, config)
-        rows = user_rows(night, past, config, liked=history, until=until).persist()
-        judges = sample_users(add_targets(rows, held_out), config.evaluate.max_users, "evaluate").persist()
+        rows = user_rows(night, past, config, liked=config.texts.history_items, until=until).persist()
+        judges = add_targets(rows, asked_for(held_out, config))
+        judges = sample_users(judges, config.evaluate.max_users, "evaluate").persist()
         stage.counts = {"events": past.count(), "held out": held_out.count(), "users": judges.count()}
     with run.stage("catalogue") as stage:
         shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)

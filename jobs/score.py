@@ -8,7 +8,15 @@ import sys
 from llmrec import columns as C
 from llmrec.cli import Job, Run
 from llmrec.models import open_model
-from llmrec.pipelines.night import build_catalogue, night_parts, open_night, relations_needed, require_ranker, user_rows
+from llmrec.pipelines.night import (
+    build_catalogue,
+    night_parts,
+    open_night,
+    relations_needed,
+    require_ranker,
+    user_rows,
+    with_texts_of,
+)
 from llmrec.pipelines.score import check_lists, published_rows, require_users, users_without
 from llmrec.progress import spark_progress
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
@@ -22,6 +30,7 @@ def main(run: Run) -> None:
     config, spark = run.config, run.spark
     model = open_model(run)
     require_ranker(model.manifest, config)
+    config = with_texts_of(model.manifest, config)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
     create_table(spark, target, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)
@@ -33,8 +42,8 @@ def main(run: Run) -> None:
             spark, run.table(C.ITEM_VECTORS), night.items, shipped, model.encoder_version
         )
     with run.stage("histories") as stage:
-        history = int(model.manifest["texts"]["history_items"])
-        users = user_rows(night, night.events, config, liked=history, until=run.day).persist()
+        liked = config.texts.history_items
+        users = user_rows(night, night.events, config, liked=liked, until=run.day).persist()
         eligible = require_users(users, run.table(C.EVENTS))
         stage.rows_in, stage.rows_out = night.events.count(), eligible
         stage.counts = {"events": stage.rows_in, "users": eligible}

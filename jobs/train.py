@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.unread import Unread
 from llmrec.pipelines.examples import choose_examples
 from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
-from llmrec.pipelines.holdout import counted_until, split
+from llmrec.pipelines.holdout import asked_for, counted_until, split
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
@@ -89,7 +90,7 @@ def main(run: Run) -> None:
         learning = parts.filter(F.col(PART) == TRAIN)
         longest = config.candidates.covisitation_events
         rows = user_rows(night, learning, config, liked=longest, until=until).persist()
-        judges = add_targets(rows, parts.filter(F.col(PART) == VALIDATION)).persist()
+        judges = add_targets(rows, asked_for(parts.filter(F.col(PART) == VALIDATION), config)).persist()
         panel = stopping_panel(stopping_users(judges, config))
         stage.counts = {row[PART]: row["count"] for row in parts.groupBy(PART).count().orderBy(PART).collect()}
         stage.rows_in, stage.rows_out = sum(stage.counts.values()), stage.counts.get(TRAIN, 0)
@@ -105,7 +106,7 @@ def main(run: Run) -> None:
         if isinstance(scorer, ContentScorer):
             print("train: scorer content learns nothing, so fine-tuning is left out and the encoder stays as it was")
         elif isinstance(scorer, Scorer):
-            chosen = choose_examples(parts, rows, impressions, night.items, until, config, since).persist()
+            chosen = choose_examples(parts, rows, impressions, night, until, config, since).persist()
             key = training_key(version, teacher, chosen, parts, night, config)
             checkpoints = Path(config.work, f"training-{key}")
             if teacher:
@@ -161,7 +162,7 @@ def main(run: Run) -> None:
 
 def _open(run: Run, champion: ModelInfo | None) -> tuple[Scorer | Unread, Tokens]:
     """Open what learning starts from, and its tokenizer; raises ConfigError if it is not to be had."""
-    config, texts = run.config, run.config.texts
+    config = run.config
     if run.args.start:
         if champion is None:
             raise ConfigError(
@@ -171,7 +172,7 @@ def _open(run: Run, champion: ModelInfo | None) -> tuple[Scorer | Unread, Tokens
         return continue_scorer(champion, config)
     if run.args.since:
         raise ConfigError("--since: goes with --from champion, expected both or neither")
-    limits = TextLimits(texts.history_items, texts.history_tokens, texts.max_user_tokens, texts.max_item_tokens)
+    limits = TextLimits(**config.texts.model_dump(include={field.name for field in fields(TextLimits)}))
     return open_scorer(config), load_tokens(config.encoder.path, limits, config.encoder.allow_download)
 
 

@@ -4,10 +4,20 @@ import hashlib
 from datetime import date, timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from llmrec.domain.features import needs_encoder
 from llmrec.domain.table_names import table_name
+from llmrec.domain.templates import ITEM_FIELDS, USER_FIELDS, names, require_known
 
 
 class Settings(BaseModel):
@@ -85,10 +95,41 @@ class Texts(Settings):
     """The user's text is the profile and at most this many liked items, the latest, oldest first."""
     history_tokens: PositiveInt = 12
     """A liked item enters the user's text with this many of its first word pieces (its title, as a rule)."""
+    words_tokens: int = Field(default=0, ge=0)
+    """After a liked item stand this many of the first word pieces that the user wrote on it (events.text); 0: none."""
+    user_template: list[str] = ["{profile}"]
+    """What stands before the history, in parts, joined by ". "; a part is left out where one of its values is missing.
+    Placeholders are {profile} (users.text), {segment}, {attributes[NAME]} and {scene} (events.scene of what was taken
+    next; score.scene for the lists)."""
+    item_template: list[str] = Field(default=["{title}", "{category}", "{text}"], min_length=1)
+    """An item's text, in parts likewise: {title}, {category}, {text} and {attributes[NAME]}. Histories show its
+    beginning."""
     max_user_tokens: int = Field(default=112, ge=8, le=512)
     """The user's text is cut to this many word pieces; the oldest items go first."""
     max_item_tokens: int = Field(default=40, ge=8, le=512)
     """An item's text is cut to this many word pieces; cost grows with it."""
+
+    @field_validator("user_template", "item_template")
+    @classmethod
+    def _name_what_is_known(cls, template: list[str], info: ValidationInfo) -> list[str]:
+        require_known(template, USER_FIELDS if info.field_name == "user_template" else ITEM_FIELDS)
+        return template
+
+    @model_validator(mode="after")
+    def _leave_room(self) -> "Texts":
+        """Refuse words that leave no room for even one item."""
+        needed = self.history_tokens + self.words_tokens + 2
+        if self.words_tokens and needed > self.max_user_tokens:
+            raise ValueError(
+                f"history_tokens and words_tokens make an item of up to {needed} word pieces with its marks: "
+                f"max_user_tokens is {self.max_user_tokens}, expected at least as many"
+            )
+        return self
+
+    @property
+    def by_scene(self) -> bool:
+        """Whether a user's text names the scene."""
+        return names(self.user_template, "scene")
 
 
 class Holdout(Settings):
@@ -389,6 +430,16 @@ class Config(Settings):
     report: Report = Report()
     spark: dict[str, str] = {}
     """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win."""
+
+    @model_validator(mode="after")
+    def _know_the_scene(self) -> "Config":
+        """Refuse a scene in texts where the examples have none."""
+        if self.texts.by_scene and self.train.learn_from == "impressions":
+            raise ValueError(
+                "texts.user_template names {scene}, which impressions do not have: train.learn_from is impressions, "
+                "expected likes or events"
+            )
+        return self
 
     @property
     def scorer(self) -> str:

@@ -91,6 +91,22 @@ def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
         ("prepare: {earliest_event: soon}", r"prepare\.earliest_event: .*date.*, found 'soon'"),
         ("spark: {spark.cores.max: 2}", r"spark\.spark\.cores\.max: Input should be a valid string, found 2"),
         ("1: 2", r"1: no such setting"),
+        (
+            "texts: {item_template: ['{tittle}']}",
+            r"texts\.item_template: .*names {tittle}, expected one of {title}, {cat",
+        ),
+        ("texts: {item_template: ['{profile}']}", r"texts\.item_template: .*names {profile}, expected one of {title}"),
+        ("texts: {item_template: []}", r"texts\.item_template: .*at least 1 item"),
+        ("texts: {user_template: ['{attributes}']}", r"texts\.user_template: .*expected one of .*{attributes\[NAME\]}"),
+        ("texts: {user_template: ['{scene[x]}']}", r"texts\.user_template: .*names {scene\[x\]}"),
+        ("texts: {user_template: ['of {scene']}", r"texts\.user_template: .*'of {scene' cannot be read"),
+        ("texts: {user_template: ['{scene:>9}']}", r"texts\.user_template: .*formats {scene}, expected the name alone"),
+        ("texts: {user_template: [' ']}", r"texts\.user_template: .*is blank"),
+        ("texts: {max_user_tokens: 20, words_tokens: 7}", r"texts: .*up to 21 word pieces.*max_user_tokens is 20"),
+        (
+            "texts: {user_template: ['{scene}']}\ntrain: {learn_from: impressions, objectives: {bce: 1}}",
+            r": .*names {scene}, which impressions do not have",
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused_with_what_was_found_and_expected(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,13 +26,19 @@ class User:
     excluded: Items
     """Those of ``seen`` that are not recommended again."""
     text: str = ""
-    """Profile text."""
+    """What stands before the history: profile, attributes, scene."""
     supplied: dict[int, float] = field(default_factory=dict)
     """Score by item of the user-supplied candidates."""
     segment: str = ""
     """Which users are like this one, by the users table; empty if that does not say."""
     idle_days: float = math.nan
     """Days since the last event; NaN without one."""
+    words: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """What the user wrote, by liked item; private, so never shown."""
+
+    def words_on(self, items: Items) -> list[str]:
+        """Return what the user wrote on each of ``items``, "" for nothing; an empty list if on none at all."""
+        return [self.words.get(int(item), "") for item in items] if self.words else []
 
     @property
     def without_history(self) -> bool:

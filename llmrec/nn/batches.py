@@ -122,11 +122,8 @@ class Collator:
 
 def user_sequences(examples: Sequence[Example], tokens: Tokens, catalogue: Catalogue) -> list[Pieces]:
     """Return the users' texts as ``tokens`` frames them."""
-    profiles = tokens.pieces([e.text for e in examples], tokens.limits.max_user_tokens)
-    return [
-        tokens.user_sequence(profile, [catalogue.pieces(item) for item in e.history])
-        for e, profile in zip(examples, profiles, strict=True)
-    ]
+    histories = [[catalogue.pieces(item) for item in e.history] for e in examples]
+    return tokens.user_sequences([e.text for e in examples], histories, [e.words for e in examples])
 
 
 def _ratings(example: Example, size: int) -> npt.NDArray[np.float32]:

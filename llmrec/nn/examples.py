@@ -20,8 +20,9 @@ from llmrec import columns as C
 from llmrec.domain.users import Items, User
 
 ITEM_COLUMNS = ("history", "positives", "seen", "others")
-"""Columns of a shard, beside the text of the profile and the ratings: arrays of item indexes, as in `Example`."""
+"""Columns of a shard, beside text, the user's own words and ratings: arrays of item indexes, as in `Example`."""
 RATINGS = "ratings"
+WORDS = "words"
 
 
 def _no_items() -> Items:
@@ -37,7 +38,7 @@ class Example:
     """One user at one moment, and the list that is learned from."""
 
     text: str
-    """Profile text."""
+    """What stands before the history: profile, attributes, scene."""
     history: Items
     """Liked items before that moment, the latest, oldest first."""
     positives: Items
@@ -50,6 +51,8 @@ class Example:
     """What the user gave the positives, then the others; NaN where that is not known, empty if of none."""
     negatives: Items = field(default_factory=_no_items)
     """Items drawn from those the user did not take."""
+    words: Sequence[str] = field(default=(), repr=False)
+    """What the user had written on each item of the history, "" for nothing; empty if on none."""
 
 
 Draw = Callable[[Example, np.random.Generator], Items]
@@ -102,6 +105,7 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> None:
     columns = {C.TEXT: [one.text for one in examples]} | {
         name: pa.array([getattr(one, name) for one in examples], pa.list_(pa.int32())) for name in ITEM_COLUMNS
     }
+    columns[WORDS] = pa.array([list(one.words) for one in examples], pa.list_(pa.string()))
     columns[RATINGS] = pa.array([one.ratings for one in examples], pa.list_(pa.float32()))
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / "examples.parquet")
@@ -110,12 +114,13 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> None:
 def cut_examples(users: Iterable[User], positives: int, history: int) -> list[Example]:
     """Cut each user's liked items into the last ``history`` ones and up to ``positives`` next, all along the way."""
     return [
-        Example(user.text, user.liked[max(cut - history, 0) : cut], user.liked[cut : cut + positives], user.seen)
+        Example(user.text, past, user.liked[cut : cut + positives], user.seen, words=user.words_on(past))
         for user in users
         for cut in range(1, len(user.liked), positives)
+        for past in [user.liked[max(cut - history, 0) : cut]]
     ]
 
 
 def _example(row: dict[str, Any]) -> Example:
     items = {name: np.asarray(row[name], np.int32) for name in ITEM_COLUMNS}
-    return Example(row[C.TEXT], **items, ratings=np.asarray(row[RATINGS], np.float32))
+    return Example(row[C.TEXT], **items, ratings=np.asarray(row[RATINGS], np.float32), words=row[WORDS])

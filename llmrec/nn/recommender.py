@@ -179,11 +179,12 @@ class Recommender:
     def _user_sequences(self, users: Sequence[User]) -> list[npt.NDArray[np.int32]]:
         if isinstance(self._scorer, Unread):
             return [np.zeros(1, np.int32)] * len(users)
-        profiles = self.tokens.pieces([user.text for user in users], self.tokens.limits.max_user_tokens)
-        return [
-            self.tokens.user_sequence(profile, [self.catalogue.pieces(item) for item in self._history(user)])
-            for user, profile in zip(users, profiles, strict=True)
-        ]
+        histories = [self._history(user) for user in users]
+        return self.tokens.user_sequences(
+            [user.text for user in users],
+            [[self.catalogue.pieces(item) for item in items] for items in histories],
+            [user.words_on(items) for user, items in zip(users, histories, strict=True)],
+        )
 
     def _pair_logits(self, states: ReadUsers, user: npt.NDArray[np.int64], item: Items) -> Floats:
         if not len(item):

@@ -1,6 +1,8 @@
 """From texts to the token sequences that the model reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,8 @@ from tokenizers import Tokenizer
 
 Pieces = npt.NDArray[np.int32]
 """Word piece ids of one text, without special tokens."""
+LONGEST_PIECE = 40
+"""Characters of a text that are looked at for each word piece that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,10 @@ class TextLimits:
     history_tokens: int
     max_user_tokens: int
     max_item_tokens: int
+    words_tokens: int = 0
+
+
+_NOTHING = np.zeros(0, np.int32)
 
 
 class Tokens:
@@ -38,7 +46,7 @@ class Tokens:
         if not texts:
             return []
         # A word piece holds at least one character; cutting first keeps a 100,000-word text from being tokenised whole.
-        cut = [text[: at_most * 40] for text in texts]
+        cut = [text[: at_most * LONGEST_PIECE] for text in texts]
         self.tokenizer.enable_truncation(at_most)
         encoded = self.tokenizer.encode_batch(cut, add_special_tokens=False)
         return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
@@ -51,19 +59,41 @@ class Tokens:
         """Frame one item: [CLS] text [SEP]."""
         return np.concatenate([[self.first], pieces, [self.between]]).astype(np.int32)
 
-    def user_sequence(self, profile: Pieces, history: list[Pieces]) -> Pieces:
-        """Frame one user: [CLS] profile [SEP] oldest item [SEP] ... latest item [SEP].
+    def user_sequences(
+        self, profiles: Sequence[str], histories: Sequence[list[Pieces]], words: Sequence[Sequence[str]]
+    ) -> list[Pieces]:
+        """Frame users.
+
+        Args:
+            profiles: what stands before each user's history.
+            histories: word pieces of each user's items, oldest first.
+            words: what each user wrote on these items, "" for nothing; or nothing at all.
+        """
+        read = self.pieces([*profiles], self.limits.max_user_tokens)
+        if not self.limits.words_tokens:
+            return [self.user_sequence(profile, items) for profile, items in zip(read, histories, strict=True)]
+        latest = [own[-self.limits.history_items :] for own in words]
+        said = iter(self.pieces([text for own in latest for text in own], self.limits.words_tokens))
+        return [
+            self.user_sequence(profile, items, [*islice(said, len(own))])
+            for profile, items, own in zip(read, histories, latest, strict=True)
+        ]
+
+    def user_sequence(self, profile: Pieces, history: list[Pieces], words: Sequence[Pieces] = ()) -> Pieces:
+        """Frame one user: [CLS] profile [SEP] oldest item, words on it [SEP] ... latest item, words on it [SEP].
 
         At most ``max_user_tokens`` pieces; the profile keeps at most half of them, the oldest items go first.
+        ``words`` is empty, or holds what the user wrote on each of the ``history_items`` latest items.
         """
         room = self.limits.max_user_tokens - 1
         parts: list[Pieces | list[int]] = [profile[: room // 2 - 1], [self.between]] if len(profile) else []
         room -= sum(len(part) for part in parts)
         items: list[Pieces | list[int]] = []
-        for pieces in reversed(history[-self.limits.history_items :]):
+        latest = history[-self.limits.history_items :]
+        for pieces, said in zip(reversed(latest), reversed(words or [_NOTHING] * len(latest)), strict=True):
             kept = pieces[: self.limits.history_tokens]
-            if len(kept) + 1 > room:
+            if len(kept) + len(said) + 1 > room:
                 break
-            room -= len(kept) + 1
-            items[:0] = [kept, [self.between]]
+            room -= len(kept) + len(said) + 1
+            items[:0] = [kept, said, [self.between]]
         return np.concatenate([[self.first], *parts, *items]).astype(np.int32)

@@ -9,50 +9,60 @@ from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.nn.negatives import NEAR
 from llmrec.nn.ratings import RatingScale
+from llmrec.pipelines.night import Night
 from llmrec.settings import Config
 from llmrec.spark import examples
 from llmrec.spark.items import INDEX
 from llmrec.spark.splits import PART, TRAIN, first_moment
+from llmrec.spark.users import add_texts
 
 
 def choose_examples(
     parts: DataFrame,
     users: DataFrame,
     impressions: DataFrame | None,
-    items: DataFrame,
+    night: Night,
     until: date,
     config: Config,
     since: date | None = None,
 ) -> DataFrame:
     """Return the examples of the training period; see spark.examples.
 
+    Where the user's text names the scene, it is that of each example.
+
     Args:
         parts: events with ``part``.
         users: user rows of the training events.
         impressions: the table, needed where the configuration learns from it.
-        items: the night's.
+        night: gives the items and the profiles.
         until: the day before which the training period ends for all.
         config: says what is learned from.
         since: if given, only what was taken or shown from this day on is asked for, and ``train.replay`` of the rest.
 
     Raises ValueError if the table of impressions is needed and not given.
     """
-    settings, history = config.train, max(config.texts.history_items, NEAR)
+    settings, texts = config.train, config.texts
+    history = max(texts.history_items, NEAR)
     learning = parts.filter(F.col(PART) == TRAIN)
     taken = learning
     if settings.learn_from == "likes":
         chosen = examples.of_likes(users, positives=settings.positives, history=history)
     elif settings.learn_from == "events":
-        counted = config.candidates.covisitation_events
-        chosen = examples.of_events(learning, users, counted=counted, positives=settings.positives, history=history)
+        chosen = examples.of_events(
+            learning, users, counted=config.candidates.covisitation_events, positives=settings.positives,
+            history=history, by_scene=texts.by_scene,
+        )  # fmt: skip
     elif impressions is None:
         raise ValueError("train.learn_from is impressions, expected the table of them")
     else:
-        taken = _shown_in_training(parts, impressions, items, until)
+        taken = _shown_in_training(parts, impressions, night.items, until)
         chosen = examples.of_impressions(taken, learning, users, history=history)
-    if since is None:
+    if since is not None:
+        chosen = examples.newer(chosen, since, taken, replay=settings.replay, seed=settings.seed)
+    if not texts.by_scene:
         return chosen
-    return examples.newer(chosen, since, taken, replay=settings.replay, seed=settings.seed)
+    in_scene = add_texts(chosen.drop(C.TEXT), night.users, texts.user_template, F.col(C.SCENE))
+    return in_scene.select(*chosen.columns)
 
 
 def _shown_in_training(parts: DataFrame, impressions: DataFrame, items: DataFrame, until: date) -> DataFrame:

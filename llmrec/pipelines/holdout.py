@@ -3,7 +3,9 @@
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from llmrec import columns as C
 from llmrec.pipelines.night import Night
 from llmrec.settings import Config
 from llmrec.spark.splits import TEST, VALIDATION, split_by_last_events, split_by_time
@@ -15,6 +17,11 @@ def split(night: Night, config: Config) -> DataFrame:
     if holdout.by == "time":
         return split_by_time(night.events, night.run_date, holdout.days)
     return split_by_last_events(night.events, holdout.events)
+
+
+def asked_for(held_out: DataFrame, config: Config) -> DataFrame:
+    """Keep the events that lists are asked for: where the user's text names the scene, those of ``score.scene``."""
+    return held_out.filter(F.col(C.SCENE) == config.score.scene) if config.texts.by_scene else held_out
 
 
 def counted_until(run_date: date, part: str, config: Config) -> date:

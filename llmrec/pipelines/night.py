@@ -22,7 +22,8 @@ from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
 from llmrec.nn.sources import SOURCES
-from llmrec.settings import Config
+from llmrec.nn.tokens import LONGEST_PIECE
+from llmrec.settings import Config, Texts
 from llmrec.spark.counts import (
     count_takers,
     covisitation,
@@ -49,7 +50,7 @@ class Night:
     events: DataFrame
     """user_id, item, event_time, likes, available, and the other columns of events; before the run date."""
     users: DataFrame
-    """user_id, text, segment."""
+    """user_id, text, segment, attributes."""
     candidates: DataFrame
     """user_id, item, source_score."""
     denied: DataFrame
@@ -70,7 +71,8 @@ def open_night(
 ) -> Night:
     """Index the items and keep what may be read on ``run_date``; the tables are those of spark.schemas.
 
-    Raises InputTableError if no event is before the run date, and ConfigError if what the settings need is missing.
+    Raises InputTableError if no event is before the run date, or none of them of the scene that texts name, and
+    ConfigError if what the settings need is missing.
     """
     if config.candidates.dense_search == "approximate":
         require_faiss()
@@ -81,13 +83,18 @@ def open_night(
             f"{config.tables.name(C.EVENTS)}: no event is before the run date {run_date}; "
             f"the first is of {first[0] if first else None}, expected a later run date"
         )
-    indexed = close_items(index_items(items, run_date), allowed, denied).persist()
+    if config.texts.by_scene and readable.filter(F.col(C.SCENE) == config.score.scene).isEmpty():
+        raise InputTableError(
+            f"{config.tables.name(C.EVENTS)}: no event before the run date {run_date} has the scene "
+            f"{config.score.scene!r} (score.scene), expected some, as texts.user_template names the scene"
+        )
+    indexed = close_items(index_items(items, run_date, config.texts.item_template), allowed, denied).persist()
     index = indexed.select(INDEX, C.ITEM, AVAILABLE)
     liking = config.liking
     return Night(
         items=indexed,
         events=readable.withColumn(LIKES, likes(liking.events, liking.min_value)).join(index, on=C.ITEM, how="inner"),
-        users=users.select(C.USER, C.TEXT, C.SEGMENT),
+        users=users,
         candidates=candidates.join(index, on=C.ITEM, how="inner"),
         denied=denied.filter(F.col(C.USER).isNotNull()).join(index, on=C.ITEM, how="inner"),
         run_date=run_date,
@@ -114,14 +121,26 @@ def require_ranker(manifest: Mapping[str, Any], config: Config) -> None:
         )
 
 
+def with_texts_of(manifest: Mapping[str, Any], config: Config) -> Config:
+    """Return ``config`` with the model's settings ``texts``: it reads what it was trained to read; say what differs."""
+    trained = Texts.model_validate(manifest["config"]["texts"])
+    now = config.texts.model_dump()
+    for name, value in trained.model_dump().items():
+        if value != now[name]:
+            print(f"texts.{name}: the model was trained with {value} and reads that; {now[name]} waits for train")
+    return config.model_copy(update={"texts": trained})
+
+
 def user_rows(night: Night, events: DataFrame, config: Config, *, liked: int, until: date) -> DataFrame:
     """One row per user who has events among ``events``, all before ``until``, or a profile; see spark.users."""
-    sizes = config.candidates
+    sizes, texts = config.candidates, config.texts
     gathered = gather_users(
         events, until=until, recent=sizes.recent_events, counted=sizes.covisitation_events, liked=liked,
         again_before=config.rules.again_before(until),
+        words=texts.words_tokens * LONGEST_PIECE if texts.words_tokens or texts.by_scene else None,
     )  # fmt: skip
-    known = add_supplied(add_profiles(gathered, night.users), night.candidates, sizes.supplied)
+    named = add_profiles(gathered, night.users, texts.user_template, config.score.scene)
+    known = add_supplied(named, night.candidates, sizes.supplied)
     return exclude_denied(known, night.denied)
 
 

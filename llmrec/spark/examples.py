@@ -1,6 +1,7 @@
 """Training examples of all users, as nn.examples says, written as Parquet shards that training reads one by one.
 
-An example has user_id, part (which of the user's), text, history, positives, others, ratings and seen.
+An example has user_id, part (which of the user's), text, history, words, positives, others, ratings, seen and scene
+(of the first event after the history; null where that is not known). Words come from the ``moments`` of users.
 """
 
 import math
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.spark.items import INDEX
 from llmrec.spark.splits import LIKES, first_moment
-from llmrec.spark.users import at_last_time, items_of, latest
+from llmrec.spark.users import MOMENTS, WORDS, at_last_time, items_of, latest, words_before
 
 _ROWS_OF_SHARD = 4096
 _SHARD = "shard"
@@ -24,28 +25,36 @@ _HASHES = 1 << 30
 def of_likes(users: DataFrame, *, positives: int, history: int) -> DataFrame:
     """Cut each user's liked items into the last ``history`` ones and up to ``positives`` next, all along the way.
 
-    Input: user_id, text, liked, seen; oldest first.
+    Input: user_id, text, liked, seen, moments; oldest first.
     """
     cuts = _cut(users, "liked", positives)
+    next_ = F.get(MOMENTS, F.col("_cut"))
     return _examples(
         cuts,
         history=latest(F.slice("liked", 1, F.col("_cut")), history),
         positives=F.slice("liked", F.col("_cut") + 1, positives),
+        at=next_["at"],
+        scene=next_[C.SCENE],
     )
 
 
-def of_events(events: DataFrame, users: DataFrame, *, counted: int, positives: int, history: int) -> DataFrame:
+def of_events(
+    events: DataFrame, users: DataFrame, *, counted: int, positives: int, history: int, by_scene: bool = False
+) -> DataFrame:
     """Cut each user's latest ``counted`` items in the same way, whether they were liked or not.
 
     The history is those that were liked; who has none yet gives no example.
 
-    Input of events: user_id, item, event_time, likes, value. Input of users: user_id, text, seen.
+    Input of events: user_id, item, event_time, likes, value, and scene if the examples are wanted ``by_scene``. Input
+    of users: user_id, text, seen, moments.
     """
-    last = events.groupBy(C.USER, INDEX).agg(F.max(F.struct(C.EVENT_TIME, LIKES, C.VALUE)).alias("_last"))
-    each = F.struct(F.col("_last")[C.EVENT_TIME].alias("at"), INDEX, F.col("_last")[LIKES].alias(LIKES),
-                    F.col("_last")[C.VALUE].alias(C.VALUE))  # fmt: skip
+    told = (LIKES, C.VALUE, *([C.SCENE] if by_scene else []))
+    last = events.groupBy(C.USER, INDEX).agg(F.max(F.struct(C.EVENT_TIME, *told)).alias("_last"))
+    of_last = (F.col("_last")[name].alias(name) for name in told)
+    each = F.struct(F.col("_last")[C.EVENT_TIME].alias("at"), INDEX, *of_last)
     taken = last.groupBy(C.USER).agg(latest(F.array_sort(F.collect_list(each)), counted).alias("_events"))
-    cuts = _cut(taken.join(users.select(C.USER, C.TEXT, "seen"), on=C.USER, how="inner"), "_events", positives)
+    known = taken.join(users.select(C.USER, C.TEXT, "seen", MOMENTS), on=C.USER, how="inner")
+    cuts = _cut(known, "_events", positives)
     before, after = F.slice("_events", 1, F.col("_cut")), F.slice("_events", F.col("_cut") + 1, positives)
     liked, others = F.filter(after, lambda e: e[LIKES]), F.filter(after, lambda e: ~e[LIKES])
     rating = F.transform(F.concat(liked, others), lambda e: F.coalesce(e[C.VALUE].cast("float"), F.lit(math.nan)))
@@ -55,6 +64,8 @@ def of_events(events: DataFrame, users: DataFrame, *, counted: int, positives: i
         positives=items_of(liked),
         others=items_of(others),
         ratings=rating,
+        at=F.unix_micros(F.get(after, F.lit(0))["at"]),
+        scene=F.get(after, F.lit(0))[C.SCENE] if by_scene else None,
     ).filter(F.size("history") > 0)
 
 
@@ -64,7 +75,7 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
     The history is what the user had liked before; it may be empty.
 
     Input of impressions: request_id, user_id, item, clicked, event_time. Input of events: user_id, item, event_time,
-    likes. Input of users: user_id, text, seen.
+    likes. Input of users: user_id, text, seen, moments.
     """
     shown = impressions.groupBy(C.REQUEST, C.USER).agg(
         F.min(C.EVENT_TIME).alias("_at"),
@@ -74,7 +85,8 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
     liked = events.filter(LIKES).groupBy(C.USER).agg(
         F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX))).alias("_liked")
     )  # fmt: skip
-    known = shown.join(liked, on=C.USER, how="left").join(users.select(C.USER, C.TEXT, "seen"), on=C.USER, how="left")
+    told = users.select(C.USER, C.TEXT, "seen", MOMENTS)
+    known = shown.join(liked, on=C.USER, how="left").join(told, on=C.USER, how="left")
     nothing = F.array().cast("array<int>")
     before = F.coalesce(items_of(F.filter("_liked", lambda e: e["at"] < F.col("_at"))), nothing)
     ready = known.withColumns({
@@ -86,6 +98,7 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
         history=latest(at_last_time(before), history),
         positives=F.col("_clicked"),
         others=F.array_except("_shown", "_clicked"),
+        at=F.unix_micros("_at"),
     )
 
 
@@ -127,7 +140,7 @@ def write_examples(examples: DataFrame, folder: Path, *, at_most: int, seed: int
     rows = kept.count()
     shards = max(1, math.ceil(rows / _ROWS_OF_SHARD))
     spread = kept.withColumn(_SHARD, (F.col("_place") % shards).cast("int")).repartition(shards, _SHARD)
-    ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, _PART).drop(C.USER, _PART, "_place")
+    ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, _PART).drop(C.USER, _PART, C.SCENE, "_place")
     ordered.write.partitionBy(_SHARD).parquet(folder.absolute().as_uri())
     return rows
 
@@ -145,11 +158,15 @@ def _examples(
     *,
     history: Column,
     positives: Column,
+    at: Column,
     others: Column | None = None,
     ratings: Column | None = None,
+    scene: Column | None = None,
 ) -> DataFrame:
-    return rows.select(
-        C.USER, _PART, C.TEXT, history.alias("history"), positives.alias("positives"), "seen",
+    return rows.withColumns({"_moment": at, "_history": history}).select(
+        C.USER, _PART, C.TEXT, F.col("_history").alias("history"), positives.alias("positives"), "seen",
+        words_before(F.col("_history"), F.col("_moment")).alias(WORDS),
+        (F.lit(None).cast("string") if scene is None else scene).alias(C.SCENE),
         (F.array().cast("array<int>") if others is None else others).alias("others"),
         (F.array().cast("array<float>") if ratings is None else ratings.cast("array<float>")).alias("ratings"),
     )  # fmt: skip

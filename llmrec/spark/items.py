@@ -1,5 +1,6 @@
 """Items as the model sees them: their text, its fingerprint, and the index that stands for the item in a night."""
 
+from collections.abc import Sequence
 from datetime import date
 
 from pyspark.sql import Column, DataFrame
@@ -7,6 +8,7 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.spark.texts import item_text
 
 INDEX = "item"
 AVAILABLE = "available"
@@ -19,15 +21,14 @@ def available_on(day: date) -> Column:
     return opened & (F.col(C.AVAILABLE_UNTIL).isNull() | (F.col(C.AVAILABLE_UNTIL) > moment))
 
 
-def index_items(items: DataFrame, run_date: date) -> DataFrame:
-    """Number the items in the order of their ids.
+def index_items(items: DataFrame, run_date: date, template: Sequence[str]) -> DataFrame:
+    """Number the items in the order of their ids; their texts are made by ``template``.
 
     Output: item (0, 1, ...), item_id, title, category, attributes, text (what the model reads), text_sha, available
             (whether it may be recommended on the run date), available_from.
     """
     by_id = W.orderBy(C.ITEM)  # one partition: ids and texts of items alone, never of users
-    text = F.concat_ws(". ", C.TITLE, F.nullif(F.concat_ws(", ", C.CATEGORY), F.lit("")), C.TEXT)
-    return items.withColumn("_read", text).select(
+    return items.withColumn("_read", item_text(template)).select(
         (F.row_number().over(by_id) - 1).alias(INDEX),
         C.ITEM,
         C.TITLE,

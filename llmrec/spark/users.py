@@ -1,5 +1,6 @@
 """One row per user: what was liked, taken and seen, as arrays of item indexes."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
@@ -8,30 +9,44 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.templates import names
 from llmrec.domain.users import User
 from llmrec.spark.items import AVAILABLE, INDEX
 from llmrec.spark.splits import LIKES, days_before, first_moment
+from llmrec.spark.texts import user_text
 
 COUNTED = "counted"
 STEPS = "steps"
 TARGETS = "targets"
-_READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", C.SEGMENT, "idle_days")
+MOMENTS = "moments"
+WORDS = "words"
+_READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", C.SEGMENT, "idle_days", MOMENTS)
 
 
 def gather_users(
-    events: DataFrame, *, until: date, recent: int, counted: int, liked: int, again_before: date | None = None
+    events: DataFrame,
+    *,
+    until: date,
+    recent: int,
+    counted: int,
+    liked: int,
+    again_before: date | None = None,
+    words: int | None = None,
 ) -> DataFrame:
     """Gather each user's events.
 
-    Input:  user_id, item, event_time, likes.
+    Input:  user_id, item, event_time, likes; scene and text if ``words`` is given.
     Output: user_id, liked (the latest ``liked`` liked items), recent (the latest ``recent`` items), counted (distinct
             among the latest ``counted``), seen (all items, distinct), excluded (those not last taken before the day
             ``again_before``; all, if that is None); oldest first, an item taken twice stands at its last time.
             steps: the latest ``counted`` events, an item as often as it was taken; if items are not recommended again
             (``again_before`` is None), several in a row count once. idle_days: from the last event to ``until``.
+            moments: empty, or of each liked item, in their order, the time (microseconds) and scene of its last event
+            and the first ``words`` characters that the user last wrote on liking it.
     """
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
-    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX, LIKES)))
+    told = () if words is None else (C.SCENE, F.substring(C.TEXT, 1, words).alias(WORDS))
+    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX, LIKES, *told)))
     gathered = events.groupBy(C.USER).agg(ordered.alias("_events"))
     taken = gathered.withColumn("_items", items_of("_events")).withColumn("seen", at_last_time("_items"))
     liked_items = F.array_intersect("seen", items_of(F.filter("_events", lambda event: event[LIKES])))
@@ -39,16 +54,47 @@ def gather_users(
     if again_before is not None:
         lately = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
         excluded = F.array_intersect("seen", items_of(lately))
-    return taken.select(
+    return taken.withColumn("liked", latest(liked_items, liked)).select(
         C.USER,
-        latest(liked_items, liked).alias("liked"),
+        "liked",
         latest(F.col("seen"), recent).alias("recent"),
         latest(F.col("seen"), counted).alias(COUNTED),
         latest(_in_a_row_once("_items") if again_before is None else F.col("_items"), counted).alias(STEPS),
         "seen",
         excluded.alias("excluded"),
         days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
+        (_no_moments() if words is None else F.transform("liked", _moment)).alias(MOMENTS),
     )
+
+
+def _no_moments() -> Column:
+    return F.array().cast(f"array<struct<item:int,at:bigint,{C.SCENE}:string,{WORDS}:string>>")
+
+
+def _moment(item: Column) -> Column:
+    """Say of a liked item when and where it was last taken, and what the user wrote on it."""
+    own = F.filter("_events", lambda event: event[INDEX] == item)
+    wrote = F.filter(own, lambda event: event[LIKES] & (event[WORDS] != ""))
+    last = F.element_at(own, -1)
+    return F.struct(
+        item.alias(INDEX),
+        F.unix_micros(last["at"]).alias("at"),
+        last[C.SCENE].alias(C.SCENE),
+        F.try_element_at(wrote, F.lit(-1))[WORDS].alias(WORDS),
+    )
+
+
+def words_before(history: Column, at: Column) -> Column:
+    """Return what was written on each item of ``history`` before the moment ``at``, "" for nothing; empty if nothing.
+
+    What is written at that very moment may be about what was taken then, so it does not count.
+    """
+    told = F.filter(MOMENTS, lambda one: (one["at"] < at) & (one[WORDS] != ""))
+    said = F.transform(
+        history, lambda item: F.try_element_at(F.filter(told, lambda one: one[INDEX] == item), F.lit(-1))[WORDS]
+    )
+    none = F.array().cast("array<string>")
+    return F.when(F.size(told) > 0, F.transform(said, lambda text: F.coalesce(text, F.lit("")))).otherwise(none)
 
 
 def items_of(events: Column | str) -> Column:
@@ -73,12 +119,28 @@ def latest(items: Column, count: int) -> Column:
     return F.slice(items, F.greatest(F.size(items) - count + 1, F.lit(1)), F.lit(count))
 
 
-def add_profiles(gathered: DataFrame, users: DataFrame) -> DataFrame:
-    """Add profile texts and segments, and the users without events; arrays and texts are empty if there is nothing."""
-    joined = gathered.join(users.select(C.USER, C.TEXT, C.SEGMENT), on=C.USER, how="full")
+def add_profiles(gathered: DataFrame, users: DataFrame, template: Sequence[str], scene: str) -> DataFrame:
+    """Add what users' texts begin with, by ``template``, and segments; and the users without events.
+
+    Arrays and texts are empty if there is nothing. Input of users: as of `add_texts`.
+    """
+    joined = add_texts(gathered, users, template, F.lit(scene), how="full")
     nothing = F.array().cast("array<int>")
     filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, STEPS, "seen", "excluded")}
-    return joined.withColumns({**filled, **{name: F.coalesce(name, F.lit("")) for name in (C.TEXT, C.SEGMENT)}})
+    empty = {MOMENTS: F.coalesce(MOMENTS, _no_moments()), C.SEGMENT: F.coalesce(C.SEGMENT, F.lit(""))}
+    return joined.withColumns({**filled, **empty})
+
+
+def add_texts(
+    rows: DataFrame, users: DataFrame, template: Sequence[str], scene: Column, *, how: str = "left"
+) -> DataFrame:
+    """Join to ``rows`` the segment of the user and ``text``, what the user's text begins with in ``scene``.
+
+    Input of users: user_id, text, segment, and attributes if ``template`` names one.
+    """
+    told = [C.USER, C.TEXT, C.SEGMENT, *([C.ATTRIBUTES] if names(template, C.ATTRIBUTES) else [])]
+    joined = rows.join(users.select(*told), on=C.USER, how=how)
+    return joined.withColumn(C.TEXT, user_text(template, scene)).drop(C.ATTRIBUTES)
 
 
 def add_supplied(users: DataFrame, candidates: DataFrame, at_most: int) -> DataFrame:
@@ -151,8 +213,9 @@ def to_users(rows: pd.DataFrame) -> list[User]:
             supplied={int(candidate["item"]): float(candidate["score"]) for candidate in supplied},
             segment=segment,
             idle_days=float("nan") if idle is None else float(idle),
+            words={int(moment["item"]): moment[WORDS] for moment in moments if moment[WORDS]},
         )
-        for user_id, liked, recent, seen, excluded, text, supplied, segment, idle in zip(
+        for user_id, liked, recent, seen, excluded, text, supplied, segment, idle, moments in zip(
             *(rows[name] for name in _READ), strict=True
         )
     ]

@@ -64,6 +64,31 @@ def test_a_user_with_nothing_is_one_token() -> None:
     assert user_sequence(profile(1), []) == [CLS, 99, SEP]
 
 
+def test_what_a_user_wrote_stands_after_the_item_within_its_budget() -> None:
+    tokens = tiny.tokens(TextLimits(2, 1, 12, 12, words_tokens=2))
+    tea, cup, pot = items(1, 1, 1)
+    found = tokens.user_sequences(["red", ""], [[tea, cup, pot], [cup]], [["dog", "old cat song", ""], []])
+    red, old, cat = (tokens.tokenizer.token_to_id(word) for word in ("red", "old", "cat"))
+    assert [one.tolist() for one in found] == [[CLS, red, SEP, 20, old, cat, SEP, 30, SEP], [CLS, 20, SEP]]
+
+
+def test_an_item_goes_with_the_words_on_it_where_room_is_short() -> None:
+    tokens = tiny.tokens(TextLimits(4, 4, 8, 12, words_tokens=3))
+    [found] = tokens.user_sequences([""], [items(2, 2)], [["old cat dog", "red tea cup"]])
+    assert len(found) == 1 + 2 + 3 + 1  # two more pieces of the first item would fit, without its words
+
+
+@given(words=st.lists(st.text(max_size=9), min_size=3, max_size=3))
+def test_words_that_are_not_asked_for_change_nothing(words: list[str]) -> None:
+    tokens = tiny.tokens()
+    [with_words], [without] = (tokens.user_sequences(["red"], [items(2, 3, 1)], [said]) for said in (words, []))
+    assert (
+        with_words.tolist()
+        == without.tolist()
+        == tokens.user_sequence(tokens.pieces(["red"], 9)[0], items(2, 3, 1)).tolist()
+    )
+
+
 @given(
     read=st.integers(0, 60),
     lengths=st.lists(st.integers(0, 9), max_size=9),

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 from llmrec.errors import InputTableError
 from llmrec.nn.ratings import RatingScale
 from llmrec.pipelines.examples import choose_examples, rating_scale
+from llmrec.pipelines.night import Night
 from llmrec.settings import Config, Train
 
 UNTIL = date(2026, 1, 10)
@@ -23,12 +24,13 @@ def chosen(spark: SparkSession, learn_from: str, impressions: DataFrame | None =
         "user_id string, item int, day int, likes boolean, value double, part string",
     ))  # fmt: skip
     users = spark.createDataFrame(
-        [("a", "", [1, 3], [1, 2, 3]), ("b", "", [1], [1])],
-        "user_id string, text string, liked array<int>, seen array<int>",
+        [("a", "", [1, 3], [1, 2, 3], []), ("b", "", [1], [1], [])],
+        "user_id string, text string, liked array<int>, seen array<int>, "
+        "moments array<struct<item:int,at:bigint,scene:string,words:string>>",
     )
     items = spark.createDataFrame([(f"i{n}", n) for n in range(9)], "item_id string, item int")
     config = Config(train=Train(learn_from=learn_from, positives=2))
-    examples = choose_examples(parts, users, impressions, items, UNTIL, config)
+    examples = choose_examples(parts, users, impressions, Night(items, *[users] * 4, UNTIL), UNTIL, config)
     return sorted((row.user_id, row.history, row.positives, row.others, row.ratings) for row in examples.collect())
 
 

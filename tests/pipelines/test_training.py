@@ -81,9 +81,10 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     monkeypatch.setattr(training, "pair_features", pair_features)
     names = {f"u{number}" for number in range(200)}
     users = spark.createDataFrame(
-        [(name, [0, 1], [0, 1], [0, 1], [0, 1], "", "", 1.0, [], [2]) for name in names],
+        [(name, [0, 1], [0, 1], [0, 1], [0, 1], "", "", 1.0, [], [2], []) for name in names],
         "user_id string, liked array<int>, recent array<int>, seen array<int>, excluded array<int>, text string, "
-        "segment string, idle_days float, supplied array<struct<item:int,score:float>>, targets array<int>",
+        "segment string, idle_days float, supplied array<struct<item:int,score:float>>, targets array<int>, "
+        "moments array<struct<item:int,at:bigint,scene:string,words:string>>",
     )
     few = Config(train=Train(max_validation_users=10))
     with pytest.raises(Enough):

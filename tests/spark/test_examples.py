@@ -11,15 +11,18 @@ from llmrec.nn.examples import Shards, cut_examples
 from llmrec.nn.negatives import Negatives
 from llmrec.spark import examples
 from llmrec.spark.examples import newer, of_events, of_impressions, of_likes, write_examples
+from llmrec.spark.users import gather_users
 from tests import tiny
+
+MOMENTS = "moments array<struct<item:int,at:bigint,scene:string,words:string>>"
 
 
 def learners(spark: SparkSession, count: int, tasks: int) -> tuple[list, object]:
     """Users with 0 to 9 liked items, and the same as a frame of so many tasks."""
     rng = np.random.default_rng(0)
     users = [tiny.user(f"u{n}", rng.permutation(20)[: n % 10].tolist(), text=f"of {n}") for n in range(count)]
-    rows = [(user.user_id, user.text, user.liked.tolist(), user.seen.tolist()) for user in users]
-    schema = "user_id string, text string, liked array<int>, seen array<int>"
+    rows = [(user.user_id, user.text, user.liked.tolist(), user.seen.tolist(), []) for user in users]
+    schema = f"user_id string, text string, liked array<int>, seen array<int>, {MOMENTS}"
     return users, spark.createDataFrame(rows, schema).repartition(tasks)
 
 
@@ -67,7 +70,7 @@ def test_of_events_what_was_not_liked_is_kept_apart_and_both_come_with_ratings(s
         "user_id string, item int, day int, likes boolean, value double",
     ).withColumn("event_time", F.timestamp_seconds("day"))  # fmt: skip
     users = spark.createDataFrame(
-        [("a", "of a", [1, 2]), ("b", "", [1, 2])], "user_id string, text string, seen array<int>"
+        [("a", "of a", [1, 2], []), ("b", "", [1, 2], [])], f"user_id string, text string, seen array<int>, {MOMENTS}"
     )
     found = rows(of_events(events, users, counted=9, positives=2, history=2))
     # Item 1 of a stands at its last time; b has liked nothing before the cut.
@@ -90,7 +93,9 @@ def test_of_impressions_clicks_are_set_against_what_was_shown_with_the_history_b
         [("a", 1, 1, True), ("a", 2, 2, False), ("a", 3, 3, True), ("a", 1, 4, True), ("a", 4, 5, True)],
         "user_id string, item int, second int, likes boolean",
     ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
-    users = spark.createDataFrame([("a", "of a", [1, 2])], "user_id string, text string, seen array<int>")
+    users = spark.createDataFrame(
+        [("a", "of a", [1, 2], [])], f"user_id string, text string, seen array<int>, {MOMENTS}"
+    )
     assert rows(of_impressions(impressions, events, users, history=2)) == [
         ("a", "r1", "of a", [3, 1], [7], [8, 9], [], [1, 2, 7, 8, 9]),
         ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2, 8]),
@@ -125,3 +130,38 @@ def test_examples_of_a_user_who_took_nothing_lately_are_old(spark: SparkSession)
     )
     nothing = spark.createDataFrame([], "user_id string, item int, event_time timestamp")
     assert newer(rows, date(2026, 1, 5), nothing, replay=0.5, seed=1).count() == 0
+
+
+def test_only_what_was_written_before_the_target_is_read(spark: SparkSession) -> None:
+    said = "user_id string, item int, second int, likes boolean, value double, scene string, text string"
+    events = spark.createDataFrame(
+        [("a", 1, 1, True, None, "x", "one"), ("a", 2, 2, True, None, "x", None),
+         ("a", 3, 3, True, None, "x", "three"), ("a", 4, 3, True, None, "y", "four"),
+         ("a", 5, 5, True, None, "z", "five"), ("a", 1, 6, True, None, "z", "again")],
+        said,
+    ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
+    gathered = gather_users(events, until=date(2026, 1, 1), recent=9, counted=9, liked=9, words=50)
+    users = gathered.withColumn("text", F.lit(""))
+
+    def told(examples: DataFrame) -> list[tuple]:
+        names = ("history", "words", "positives", "scene")
+        return sorted(tuple(row[name] for name in names) for row in examples.collect())
+
+    # 3 and 4 were written on at one moment, so neither says anything of the other; 1 stands where it was taken again.
+    expected = [
+        ([2], [], [3], "x"),
+        ([2, 3], [], [4], "y"),
+        ([2, 3, 4], ["", "three", "four"], [5], "z"),
+        ([2, 3, 4, 5], ["", "three", "four", "five"], [1], "z"),
+    ]
+    assert told(of_likes(users, positives=1, history=9)) == expected
+    assert told(of_events(events, users, counted=9, positives=1, history=9, by_scene=True)) == expected
+    shown = spark.createDataFrame(
+        [("r1", "a", 7, True, 3), ("r2", "a", 7, True, 4), ("r3", "new", 7, True, 4)],
+        "request_id string, user_id string, item int, clicked boolean, second int",
+    ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
+    assert told(of_impressions(shown, events, users, history=9)) == [
+        ([], [], [7], None),
+        ([1, 2], [], [7], None),
+        ([1, 2, 3, 4], ["", "", "three", "four"], [7], None),
+    ]

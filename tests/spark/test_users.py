@@ -69,7 +69,12 @@ def test_users_known_by_their_profile_alone_are_kept(spark: SparkSession) -> Non
     gathered = gather_users(events(spark, ("u", 1, 1, True)), until=UNTIL, recent=5, counted=5, liked=5)
     profiles = spark.createDataFrame([("new", "likes tea", "gardeners")], "user_id string, text string, segment string")
     candidates = spark.createDataFrame([], "user_id string, item int, source_score double")
-    found = {u.user_id: u for u in to_users(add_supplied(add_profiles(gathered, profiles), candidates, 5).toPandas())}
+    found = {
+        u.user_id: u
+        for u in to_users(
+            add_supplied(add_profiles(gathered, profiles, ["{profile}"], "home"), candidates, 5).toPandas()
+        )
+    }
     assert found["new"].without_history
     assert found["new"].text == "likes tea"
     assert (found["new"].segment, found["u"].segment, found["u"].text) == ("gardeners", "", "")
@@ -108,3 +113,34 @@ def test_samples_are_stable_bounded_and_disjoint_by_slice(spark: SparkSession) -
     assert len(first | rest) == 200
     assert chosen(20, (0.0, 1.0)) == chosen(20, (0.0, 1.0))
     assert len(chosen(20, (0.0, 1.0))) == 20
+
+
+SAID = "user_id string, item int, day int, likes boolean, scene string, text string"
+
+
+def test_moments_tell_what_was_last_written_on_a_liked_item_and_where_it_was_last_taken(spark: SparkSession) -> None:
+    rows = [
+        ("u", 5, 1, True, "home", "long ago"), ("u", 5, 2, True, "shop", "well made, indeed"),
+        ("u", 5, 3, False, "cart", "seen"), ("u", 3, 4, True, None, None), ("u", 9, 5, False, "home", "awful"),
+        ("v", 1, 1, False, None, "awful"),
+    ]  # fmt: skip
+    said = spark.createDataFrame(rows, SAID).withColumn("event_time", F.timestamp_seconds("day"))
+    sizes = {"until": UNTIL, "recent": 9, "counted": 9, "liked": 9}
+    found = {row["user_id"]: row["moments"] for row in gather_users(said, **sizes, words=9).collect()}
+    assert [tuple(one) for one in found["u"]] == [(5, 3_000_000, "cart", "well made"), (3, 4_000_000, None, None)]
+    assert found["v"] == []
+    unread = gather_users(said.drop("scene", "text"), **sizes).collect()
+    assert [row["moments"] for row in unread] == [[], []]
+
+
+def test_a_user_is_told_with_attributes_scene_and_own_words(spark: SparkSession) -> None:
+    rows = [("u", 5, 1, True, "home", "well made"), ("u", 3, 4, True, None, None)]
+    said = spark.createDataFrame(rows, SAID).withColumn("event_time", F.timestamp_seconds("day"))
+    gathered = gather_users(said, until=UNTIL, recent=9, counted=9, liked=9, words=20)
+    schema = "user_id string, text string, segment string, attributes map<string,string>"
+    profiles = spark.createDataFrame([("new", "likes tea", None, {"age": "30"})], schema)
+    known = add_profiles(gathered, profiles, ["{attributes[age]}", "at {scene}", "{profile}"], "home")
+    candidates = spark.createDataFrame([], "user_id string, item int, source_score double")
+    found = {one.user_id: one for one in to_users(add_supplied(known, candidates, 5).toPandas())}
+    assert (found["new"].text, found["u"].text) == ("30. at home. likes tea", "at home")
+    assert (found["new"].words, found["u"].words) == ({}, {5: "well made"})

@@ -15,7 +15,8 @@ from tests import tiny
 
 USER = (
     "user_id string, liked array<int>, recent array<int>, seen array<int>, excluded array<int>, text string, "
-    "segment string, idle_days float, supplied array<struct<item:int,score:float>>, targets array<int>"
+    "segment string, idle_days float, supplied array<struct<item:int,score:float>>, targets array<int>, "
+    "moments array<struct<item:int,at:bigint,scene:string,words:string>>"
 )
 
 
@@ -38,7 +39,7 @@ def test_some_users_teach_the_ranker_a_second_time_as_if_they_were_new(spark: Sp
     names = [f"user-{number}" for number in range(40)]
     as_new = {name for name in names if shown_as_new(name)}
     assert 0 < len(as_new) < 20
-    users = spark.createDataFrame([(name, [0], [0], [0], [0], "", "", 1.0, [], [1]) for name in names], USER)
+    users = spark.createDataFrame([(name, [0], [0], [0], [0], "", "", 1.0, [], [1], []) for name in names], USER)
     rows = pair_features(users, night(tmp_path)).toPandas()
     assert sorted(rows[~rows["shown_as_new"]][C.USER]) == sorted(names)
     assert set(rows[rows["shown_as_new"]][C.USER]) == as_new
