@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 from llmrec.errors import InputTableError
 from llmrec.nn.ratings import RatingScale
 from llmrec.pipelines.examples import choose_examples, rating_scale
-from llmrec.pipelines.night import Night
-from llmrec.settings import Config, Train
+from llmrec.pipelines.night import Night, user_rows
+from llmrec.settings import Config, Texts, Train
 
 UNTIL = date(2026, 1, 10)
 
@@ -37,6 +37,28 @@ def chosen(spark: SparkSession, learn_from: str, impressions: DataFrame | None =
 def test_examples_come_from_what_the_configuration_names(spark: SparkSession) -> None:
     assert chosen(spark, "likes") == [("a", [1], [3], [], [])]
     assert chosen(spark, "events") == [("a", [1], [3], [2], [4.0, 1.0])]
+
+
+def test_the_text_of_an_example_names_the_scene_of_what_was_taken_next(spark: SparkSession) -> None:
+    parts = moments(spark.createDataFrame(
+        [("a", 1, 1, True, "home"), ("a", 2, 2, True, "cart"), ("a", 3, 3, True, None), ("a", 4, 4, True, "shop")],
+        "user_id string, item int, day int, likes boolean, scene string",
+    )).withColumns({"part": F.lit("train"), "value": F.lit(None).cast("double"), "text": F.lit("fine")})  # fmt: skip
+    names = spark.createDataFrame(
+        [("a", "likes tea", None, {"age": "30"})],
+        "user_id string, text string, segment string, attributes map<string,string>",
+    )
+    template = ["{attributes[age]}", "at {scene}", "{profile}"]
+    texts, nothing = Texts(user_template=template), parts.limit(0)
+    night = Night(nothing, parts, names, nothing.withColumn("source_score", F.lit(0.0)), nothing, UNTIL)
+    for learn_from in ("likes", "events"):
+        config = Config(train=Train(learn_from=learn_from, positives=1), texts=texts)
+        users = user_rows(night, parts, config, liked=9, until=UNTIL)
+        assert [row["text"] for row in users.collect()] == ["30. at default. likes tea"]
+        found = choose_examples(parts, users, None, night, UNTIL, config).collect()
+        assert sorted((row["positives"], row["text"]) for row in found) == [
+            ([2], "30. at cart. likes tea"), ([3], "30. likes tea"), ([4], "30. at shop. likes tea")
+        ]  # fmt: skip
 
 
 def test_what_was_shown_after_a_users_held_out_events_began_is_not_learned_from(spark: SparkSession) -> None:
