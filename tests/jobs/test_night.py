@@ -124,6 +124,21 @@ def test_a_night_whose_followers_cannot_be_counted_goes_on_without_them_and_says
     assert run("score", folder) == 0
 
 
+def test_a_night_reads_texts_as_the_model_was_trained_to_and_says_so(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = ["texts.item_template=['{text}']", "texts.user_template=['{segment}']", "texts.words_tokens=3"]
+    assert run("score", folder, *others, run_date="2026-02-03") == 0
+    said = capsys.readouterr().out
+    assert "texts.item_template: the model was trained with ['{title}', '{category}', '{text}'] and reads that" in said
+    rows = published(spark, folder, "2026-02-03").drop("run_id")
+    with_others = spark.createDataFrame(rows.collect(), rows.schema)
+    assert run("score", folder, run_date="2026-02-03") == 0
+    assert "texts." not in capsys.readouterr().out
+    again = published(spark, folder, "2026-02-03").drop("run_id")
+    assert_df_equality(again, with_others, ignore_row_order=True, ignore_nullable=True)
+
+
 def test_lists_keep_the_rules_of_the_shop(spark: SparkSession, folder: Path) -> None:
     [first] = published(spark, folder).filter("user_id = 'u01' and rank = 1").collect()
     denied = spark.createDataFrame([(first["item_id"], "u01"), ("blue-03", None)], "item_id string, user_id string")
