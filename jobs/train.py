@@ -44,6 +44,7 @@ from llmrec.pipelines.night import (
     relations_needed,
     reread_catalogue,
     user_rows,
+    with_texts_of,
 )
 from llmrec.pipelines.teacher import open_teacher, prepare_teacher
 from llmrec.pipelines.training import (
@@ -77,10 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(run: Run) -> None:
     """Read tables, fine-tune, fit the ranker, compare, publish."""
-    config, spark, cache = run.config, run.spark, run.table(C.ITEM_VECTORS)
-    require_place(config)
-    champion, teacher = open_champion(run), open_teacher(config)
+    require_place(run.config)
+    champion, teacher = open_champion(run), open_teacher(run.config)
     scorer, tokens = _open(run, champion)
+    config, spark, cache = run.config, run.spark, run.table(C.ITEM_VECTORS)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     impressions = run.read_nonempty(C.IMPRESSIONS) if config.train.learn_from == "impressions" else None
     until, since = counted_until(run.day, VALIDATION, config), run.args.since
@@ -169,7 +170,8 @@ def _open(run: Run, champion: ModelInfo | None) -> tuple[Scorer | Unread, Tokens
                 f"--from champion: {config.model} is a folder or has none yet, expected one in the registry; "
                 "train without it first"
             )
-        return continue_scorer(champion, config)
+        run.config = with_texts_of(champion.manifest, config)
+        return continue_scorer(champion, run.config)
     if run.args.since:
         raise ConfigError("--since: goes with --from champion, expected both or neither")
     limits = TextLimits(**config.texts.model_dump(include={field.name for field in fields(TextLimits)}))
