@@ -4,6 +4,7 @@ LlmrecError                exit code 2, printed without a traceback
 ├── ConfigError            a setting is unknown, of the wrong type or out of range
 ├── InputTableError        a source or table is missing, empty, or not as its contract says
 ├── ArtifactError          a model folder is missing, incomplete, changed or of another kind
+├── TrainingError          fine-tuning came to numbers that are none
 ├── RegistryError          the model registry cannot be reached, or lacks what is asked for
 └── OutputError            a table or file could not be written
 """
@@ -23,6 +24,10 @@ class InputTableError(LlmrecError):
 
 class ArtifactError(LlmrecError):
     """A model folder is missing, incomplete, changed or of another kind."""
+
+
+class TrainingError(LlmrecError):
+    """Fine-tuning came to numbers that are none."""
 
 
 class RegistryError(LlmrecError):

@@ -4,13 +4,15 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -26,6 +28,7 @@ from transformers import (
 )
 from transformers.trainer import TRAINER_STATE_NAME
 
+from llmrec.errors import OutputError, TrainingError
 from llmrec.nn.batches import Collator
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.encoding import encode_pieces
@@ -73,7 +76,8 @@ def fine_tune(
         report: told of every step.
         checkpoints: folder where training keeps what it needs to go on; of this plan and these examples alone.
 
-    Raises ValueError if there is no example, and FloatingPointError if the loss is not finite.
+    Raises ValueError if there is no example, TrainingError if the loss is not finite, and OutputError if what is needed
+    to go on cannot be kept.
     """
     rows = count_examples(examples)
     if not rows:
@@ -103,9 +107,23 @@ def fine_tune(
         outcome = trainer.learn(tuned, plan, shards, judge, report, before)
     if place()[0] == 0:
         weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
-        save_file(weights, finished.with_suffix(".new"), {"outcome": json.dumps(asdict(outcome))})
-        finished.with_suffix(".new").replace(finished)
+        with _kept(checkpoints):
+            save_file(weights, finished.with_suffix(".new"), {"outcome": json.dumps(asdict(outcome))})
+            finished.with_suffix(".new").replace(finished)
     return outcome
+
+
+@contextmanager
+def _kept(checkpoints: Path) -> Iterator[None]:
+    """Say where what training needs to go on could not be written."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError for a full disk
+        reason = " ".join(str(error).split())[:200]
+        raise OutputError(
+            f"work: {checkpoints} cannot be written ({reason}); expected room for a few copies of the model: make some "
+            "and run train again, it goes on from there"
+        ) from error
 
 
 def _take_over(finished: Path, tuned: Tuned, report: Report) -> Outcome:
@@ -177,15 +195,22 @@ class _Trainer(Trainer):
         return loss
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> Tensor:
-        """Return the loss of a batch; raises FloatingPointError if it is not finite."""
+        """Return the loss of a batch; raises TrainingError if it is not finite."""
         loss: Tensor = model(inputs)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"training loss is {loss.item()} at step {self.state.global_step + 1}")
+            raise TrainingError(
+                f"fine-tuning: the loss is {loss.item()} at step {self.state.global_step + 1}, expected a number: try "
+                f"a lower train.learning_rate (it is {self._plan.learning_rate:g}) or a longer train.warm_up"
+            )
         return loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give every process all examples: the collator takes its part, and knows the others'."""
         return DataLoader(self._shards, self._plan.batch_examples, collate_fn=self.data_collator)
+
+    def _save_checkpoint(self, *parts: Any, **named: Any) -> None:
+        with _kept(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(*parts, **named)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Ask the judge instead of going over a dataset."""

@@ -132,3 +132,13 @@ def test_what_cannot_be_gone_on_from_is_refused(folder: Path, capsys: pytest.Cap
     assert "expected one in the registry" in capsys.readouterr().err
     assert run("train", folder, more=("--since", "2026-01-05")) == 2
     assert "expected both or neither" in capsys.readouterr().err
+
+
+def test_a_training_that_comes_to_no_number_leaves_the_champion(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = champion(folder)
+    assert run("train", folder, "train.learning_rate=1e30", "train.warm_up=0") == 2
+    assert "fine-tuning: the loss is nan" in capsys.readouterr().err
+    assert champion(folder) == before
+    assert (before.fetch(folder) / "manifest.json").is_file()

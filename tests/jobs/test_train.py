@@ -134,3 +134,17 @@ def test_an_encoder_of_another_family_is_refused_by_name(folder: Path, capsys: p
     T5Config().save_pretrained(folder / "t5")
     assert run("train", folder, f"encoder.path={folder}/t5", f"model={folder}/none") == 2
     assert f"encoder.path: {folder}/t5: model_type is 't5', supported are bert, camembert," in capsys.readouterr().err
+
+
+def test_labels_of_one_class_and_a_lone_user_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", folder, "train.learn_from=events", "train.objectives={bce: 1}") == 2
+    assert "all that was shown or taken was liked, expected something that was not" in capsys.readouterr().err
+    planted.write_sources(tmp_path)
+    head, *rows = (tmp_path / "events.csv").read_text().splitlines()
+    alone = [row for row in rows if row.startswith("u00,")]
+    (tmp_path / "events.csv").write_text("\n".join([head, *alone]))
+    assert run("prepare", tmp_path, "train.seed=1") == 0
+    assert run("train", tmp_path, f"encoder.path={folder}/encoder") == 2
+    assert "expected some of both" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Training on a planted pattern: who likes red things goes on to like red things."""
 
 import math
+import resource
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from llmrec.domain.users import User
+from llmrec.errors import OutputError, TrainingError
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.encoding import encode_texts
 from llmrec.nn.examples import Shards, cut_examples, write_examples
@@ -240,8 +243,33 @@ def test_users_with_one_liked_item_teach_nothing(shop: Catalogue, tmp_path: Path
 def test_a_loss_that_is_not_finite_stops_training(shop: Catalogue, tmp_path: Path) -> None:
     scorer = tiny.scorer()
     torch.nn.init.constant_(scorer.head.bias, math.nan)
-    with pytest.raises(FloatingPointError, match=r"training loss is nan at step 1"):
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 1, expected a number: try a lower"):
         tune(scorer, shop, cuts(likers(6, seed=1)), plan(), tmp_path, lambda _: 0.0)
+
+
+def test_a_disk_that_fills_during_a_checkpoint_is_said_and_training_goes_on_when_there_is_room(
+    shop: Catalogue, tmp_path: Path
+) -> None:
+    examples, training, none = cuts(likers(24, seed=1)), plan(max_epochs=2), resource.getrlimit(resource.RLIMIT_FSIZE)
+    whole = tiny.scorer(layers=2)
+    tune(whole, shop, examples, training, tmp_path / "whole", lambda one: quality(one, shop))
+    scorer, looks = tiny.scorer(layers=2), []
+
+    def judge(one: Scorer) -> float:
+        looks.append(one)
+        if len(looks) == 3:  # before, and after the first epoch: the second checkpoint finds no room
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, none[1]))
+        return quality(one, shop)
+
+    try:
+        with pytest.raises(OutputError, match=r"checkpoints cannot be written .*expected room"):
+            tune(scorer, shop, examples, training, tmp_path / "full", judge)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, none)
+    shutil.rmtree(tmp_path / "full" / "examples")
+    scorer = tiny.scorer(layers=2)
+    tune(scorer, shop, examples, training, tmp_path / "full", lambda one: quality(one, shop))
+    assert same(scorer.state_dict(), whole.state_dict())
 
 
 def test_listwise_is_each_positive_against_the_negatives_of_its_own_list() -> None:
