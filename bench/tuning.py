@@ -3,7 +3,7 @@
     make demo/data
     .venv/bin/python -m bench.tuning --data FOLDER --work FOLDER [--json FILE]
 
-FOLDER of the data is that of bench.quality, from which the examples and lists come too: 2,400 examples with 4 negatives
+FOLDER of the data is that of bench.quality, from which the examples and lists come too: 1,200 examples with 4 negatives
 each, one epoch, the prefix scorer at k = 4 with two seeds; lists of 50, the target and the items nearest to the history
 by co-visitation and by the frozen encoder. Where several rates are given, that is taken which is best with the first
 seed on 400 rows of the validation file; the figures are of 600 others of that file. Test rows are not used. Minutes are
@@ -40,7 +40,7 @@ from llmrec.nn.training import fine_tune
 
 SEEDS = (1, 2)
 CHOOSING, JUDGING = 400, 600
-EXAMPLES = 2400
+EXAMPLES = 1200
 USUAL = {"listwise": 1.0, "in-batch": 1.0}
 ADDED = (5e-4, 2e-3)
 """Rates for what is added to the encoder, which wants higher ones."""
