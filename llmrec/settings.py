@@ -234,8 +234,11 @@ class Train(Settings):
     gradient_checkpointing: bool = False
     """Compute what follows attention again for the gradients instead of keeping it: less memory, more time."""
     processes: PositiveInt = 1
-    """Processes that fine-tune together on the driver's host, each on a GPU of its own where there are GPUs;
-    batch_examples is what all of them read at once."""
+    """Processes that fine-tune together, each on a GPU of its own where there are GPUs; batch_examples is what all of
+    them read at once."""
+    processes_on: Literal["driver", "executors"] = "driver"
+    """Where more than one of them run: on the driver's host, or each as a task on an executor, with its GPU; the folder
+    work must then be one that all hosts share."""
     max_epochs: PositiveInt = 3
     """Passes over the examples, at most."""
     max_minutes: float = Field(default=480, gt=0)

@@ -159,7 +159,10 @@ def train_scorer(
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
     plan, shards = _plan(config, ratings, work / "teacher"), work / "examples"
     if settings.processes > 1:
-        learn_together(work / "base", work / "before", shards, checkpoints, plan, judges, processes=settings.processes)
+        learn_together(
+            work / "base", work / "before", shards, checkpoints, plan, judges, processes=settings.processes,
+            on_executors=settings.processes_on == "executors",
+        )  # fmt: skip
     return fine_tune(scorer, tokens, catalogue, shards, plan, judges.judge(tokens, catalogue), report, checkpoints)
 
 

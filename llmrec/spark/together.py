@@ -1,9 +1,10 @@
-"""Several processes that fine-tune together, on the driver's host: pyspark's TorchDistributor starts them."""
+"""Several processes that fine-tune together, on the driver's host or on executors; TorchDistributor starts them."""
 
 import os
 from pathlib import Path
 
 from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
 
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device
@@ -23,11 +24,13 @@ def learn_together(
     panel: Panel,
     *,
     processes: int,
+    on_executors: bool = False,
 ) -> None:
     """Fine-tune in ``processes`` processes, each on a GPU of its own where there are GPUs.
 
     What comes of it is left in ``checkpoints``, where nn.training.fine_tune takes it over. A batch of the plan is what
-    all read at once.
+    all read at once. On executors each process is a task of one barrier stage, with what Spark assigns to a task, and
+    all hosts see the same folders.
 
     Args:
         base: folder with the scorer to train, as nn.artifact.save_encoder writes it.
@@ -37,10 +40,17 @@ def learn_together(
         plan: how long and how fast.
         panel: decides early stopping.
         processes: how many.
+        on_executors: whether they run there, or on the driver's host.
     """
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    distributor = TorchDistributor(processes, local_mode=True, use_gpu=pick_device().type == "cuda")
-    distributor.run(_take_part, base, catalogue, examples, checkpoints, plan, panel, threads)
+    if on_executors:
+        conf = SparkSession.active().conf
+        threads = int(conf.get("spark.task.cpus", None) or 1)
+        gpus = float(conf.get("spark.task.resource.gpu.amount", None) or 0) > 0
+    else:
+        threads, gpus = max(1, (os.cpu_count() or 1) // processes), pick_device().type == "cuda"
+    distributor = TorchDistributor(processes, local_mode=not on_executors, use_gpu=gpus)
+    folders = (folder.absolute() for folder in (base, catalogue, examples, checkpoints))
+    distributor.run(_take_part, *folders, plan, panel, threads)
 
 
 def _take_part(
