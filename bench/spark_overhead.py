@@ -42,10 +42,11 @@ from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import ship_folder
+from llmrec.spark.staging import stage_lists
 from llmrec.spark.tables import read_table
-from llmrec.spark.users import in_tasks, to_users
+from llmrec.spark.users import to_users
 from llmrec.spark.vector_cache import ensure_vectors
-from llmrec.spark.workers import NightParts, recommend, worker_recommender
+from llmrec.spark.workers import NightParts, worker_recommender
 
 ROUNDS, PROCESSES, PAIRS = 5, 2, 400
 COPIES, FEW = 5, 16
@@ -66,11 +67,11 @@ def main() -> int:
         pairs = float(np.mean(read))
         users = _several(people, 1 if args.quick else COPIES).persist()
         rows = users.toPandas()
-        stage = partial(_score, in_tasks(people.limit(FEW), PROCESSES), parts, config.score.top_n)
+        stage = partial(_score, people.limit(FEW), parts, config.score.top_n, PROCESSES)
         few = interleaved({NEW: partial(stage, new_workers=True), SAME: partial(stage, new_workers=False)}, ROUNDS)
         halves = [rows.iloc[start::PROCESSES] for start in range(PROCESSES)]
         with _Bare(parts, halves, config.score.top_n) as bare:
-            stage = partial(_score, in_tasks(users, config.score.partitions), parts, config.score.top_n)
+            stage = partial(_score, users, parts, config.score.top_n, config.score.partitions)
             systems = {SPARK: partial(stage, new_workers=True), BARE: bare.run}
             seconds = interleaved(systems, 1 if args.quick else ROUNDS, warm_up=False)
         idiom = _idiom_pairs_per_s(spark)
@@ -111,11 +112,12 @@ def _night(spark: SparkSession, config: Config, work: Path) -> tuple[DataFrame, 
     return users, night_parts(shipped, ship_folder(spark, work / "catalogue", "catalogue", work), config, day)
 
 
-def _score(users: DataFrame, parts: NightParts, top_n: int, new_workers: bool) -> None:
+def _score(users: DataFrame, parts: NightParts, top_n: int, buckets: int, new_workers: bool) -> None:
     """Run the stage, with Python workers that start for it or with those of the run before."""
     if new_workers:  # workers of another environment are not reused
         users.sparkSession.sparkContext.environment["BENCH_RUN"] = uuid.uuid4().hex
-    _to_nowhere(recommend(users, parts, top_n))
+    with tempfile.TemporaryDirectory() as folder:
+        stage_lists(users, parts, top_n, buckets, Path(folder))
 
 
 def _to_nowhere(rows: DataFrame) -> None:

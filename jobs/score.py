@@ -3,10 +3,14 @@
 spark-submit jobs/score.py --config conf/demo.yaml --run-date 1998-04-23
 """
 
+import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 from llmrec import columns as C
 from llmrec.cli import Job, Run
+from llmrec.lock import held
 from llmrec.models import open_model
 from llmrec.pipelines.night import (
     build_catalogue,
@@ -17,10 +21,11 @@ from llmrec.pipelines.night import (
     user_rows,
     with_texts_of,
 )
-from llmrec.pipelines.score import check_lists, published_rows, require_users, users_without
+from llmrec.pipelines.score import check_lists, published_rows, require_users, scoring_key, users_without
 from llmrec.progress import spark_progress
-from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
+from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
+from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
 from llmrec.spark.tables import create_table, replace_date
 from llmrec.spark.vector_cache import ensure_vectors
 
@@ -55,26 +60,36 @@ def main(run: Run) -> None:
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
         stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}
+        counted = dict(stage.counts)
     with run.stage("scores") as stage:
         shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
         parts = night_parts(shipped, shelves, config, run.day)
-        scored = published_rows(
-            users, parts, top_n=config.score.top_n, partitions=config.score.partitions, run_date=run.day,
-            scene=config.score.scene, model_version=model.version, run_id=run.run_id,
-        )  # fmt: skip
-        staged = (work / "staged").absolute().as_uri()
+        key = scoring_key(run.day, model.version, run.table_versions, counted, config)
+        folder = run.closing.enter_context(held(Path(config.work, f"score-{key}"), run.run_id))
+        if known := len(finished_buckets(folder)):
+            print(f"score: goes on from a run that did not end, {known} of {config.score.partitions} buckets are there")
         with spark_progress(spark, "scoring users", config.score.partitions):
-            scored.write.parquet(staged)
-        rows = spark.read.schema(SCHEMAS[C.RECOMMENDATIONS]).parquet(staged)
-        missing = users_without(spark.read.parquet(staged))
+            stage_lists(users, replace(parts, without_failed=True), config.score.top_n, config.score.partitions, folder)
+        staged = staged_lists(spark, folder)
+        rows = published_rows(
+            staged, run_date=run.day, scene=config.score.scene, model_version=model.version, run_id=run.run_id
+        )
+        missing = users_without(staged)
         again_before = config.rules.again_before(run.day)
-        stage.counts = check_lists(rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before)
+        try:
+            stage.counts = check_lists(
+                rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before
+            )
+        except Exception:
+            shutil.rmtree(folder)  # or the next run would go on with the same lists
+            raise
         stage.rows_out = stage.counts["rows"]
         stage.counts |= {f"users without {source}": count for source, count in missing.items()}
         for source, count in missing.items():
             print(f"candidates: the source {source} failed for {count:,} users, who got lists without it; see the log")
     with run.stage("publish") as stage:
         replace_date(rows, target, run.day)
+        shutil.rmtree(folder)
         stage.rows_in = stage.rows_out = stage.counts["rows"] = run.stages[-2].rows_out or 0
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 

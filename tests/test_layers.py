@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "pipelines": {"pipelines", "report", "settings", *SPARK},
     "progress": NN,
     "registry": BOTTOM,
+    "lock": BOTTOM,
     "cli": {"config", "settings", *SPARK},
     "models": {"cli", "registry", "settings", "pipelines", *SPARK},
-    "jobs": {"cli", "models", "progress", "pipelines", "report", *SPARK},
+    "jobs": {"cli", "lock", "models", "progress", "pipelines", "report", *SPARK},
 }
 """What the modules of each layer may import of llmrec. Settings reach a job by way of cli."""
 KNOW_SPARK = {"spark", "pipelines", "progress", "cli", "models", "jobs"}

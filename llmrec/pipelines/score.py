@@ -1,46 +1,52 @@
 """The night: every eligible user's ranked list."""
 
-from dataclasses import replace
+import hashlib
+import json
+from collections.abc import Mapping
 from datetime import date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from llmrec import __version__
 from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.pipelines.night import Night
+from llmrec.settings import Config
 from llmrec.spark.items import AVAILABLE
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.splits import first_moment
-from llmrec.spark.users import in_tasks
-from llmrec.spark.workers import FAILED, NightParts, recommend
+from llmrec.spark.workers import FAILED
 
 
-def published_rows(
-    users: DataFrame,
-    parts: NightParts,
-    *,
-    top_n: int,
-    partitions: int,
-    run_date: date,
-    scene: str,
-    model_version: str,
-    run_id: str,
-) -> DataFrame:
-    """Score ``users`` (rows of spark.users): the columns of ``recommendations``, and ``failed`` as of `recommend`."""
+def scoring_key(run_date: date, model_version: str, tables: Mapping[str, int], counted: object, config: Config) -> str:
+    """Return what the lists of a night depend on, in 12 hexadecimal digits: the same key, the same lists.
+
+    Args:
+        run_date: the night.
+        model_version: of the model.
+        tables: versions of the tables that are read.
+        counted: what was counted for the catalogue; it lacks what could not be.
+        config: all settings.
+    """
+    named = [__version__, str(run_date), model_version, sorted(tables.items()), str(counted), config.sha]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
+
+
+def published_rows(staged: DataFrame, *, run_date: date, scene: str, model_version: str, run_id: str) -> DataFrame:
+    """Turn staged lists (spark.staging) into the rows of ``recommendations``."""
     constants = {
         C.RUN_DATE: F.lit(run_date),
         C.SCENE: F.lit(scene),
         C.MODEL_VERSION: F.lit(model_version),
         C.RUN_ID: F.lit(run_id),
     }
-    lists = recommend(in_tasks(users, partitions), replace(parts, without_failed=True), top_n)
-    return lists.withColumns(constants).select(*SCHEMAS[C.RECOMMENDATIONS].names, FAILED)
+    return staged.withColumns(constants).select(*SCHEMAS[C.RECOMMENDATIONS].names)
 
 
-def users_without(rows: DataFrame) -> dict[str, int]:
-    """Count the users whose lists lack a source because it failed, by source; input as of `published_rows`."""
-    found = rows.select(C.USER, F.explode(FAILED).alias("source")).distinct().groupBy("source").count()
+def users_without(staged: DataFrame) -> dict[str, int]:
+    """Count the users whose lists lack a source because it failed, by source."""
+    found = staged.select(C.USER, F.explode(FAILED).alias("source")).distinct().groupBy("source").count()
     return {row["source"]: row["count"] for row in found.collect()}
 
 

@@ -83,26 +83,21 @@ def encode_items(texts: DataFrame, model: Shipped, encoder_version: str) -> Data
     )
 
 
-def recommend(users: DataFrame, parts: NightParts, top_n: int) -> DataFrame:
-    """Rank each user's candidates.
+def ranked(batches: Iterator[pd.DataFrame], parts: NightParts, top_n: int) -> Iterator[pd.DataFrame]:
+    """Rank each user's candidates, in a worker.
 
-    Input:  one row per user, as spark.users makes them.
-    Output: user_id, rank, item_id, score, sources, reason, propensity, failed (sources that raised an error and were
-            left out); at most ``top_n`` rows per user.
+    Input:  frames with one row per user, as spark.users makes them.
+    Output: user_id, failed (sources that raised an error and were left out), rank, item_id, score, sources, reason,
+            propensity; at most ``top_n`` rows per user, in their order.
     """
-
-    def rank(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        recommender = worker_recommender(parts)
-        for batch in batches:
-            rows = (
-                (one.user.user_id, list(one.failed), *vars(row).values())
-                for one in recommender.score(to_users(batch))
-                for row in recommender.top(one, top_n)
-            )
-            yield from _frames(rows, [C.USER, FAILED, *(field.name for field in fields(Recommendation))])
-
-    row = "rank int, item_id string, score double, sources array<string>, reason string, propensity double"
-    return users.mapInPandas(rank, f"{C.USER} string, {FAILED} array<string>, {row}")
+    recommender = worker_recommender(parts)
+    for batch in batches:
+        rows = (
+            (one.user.user_id, list(one.failed), *vars(row).values())
+            for one in recommender.score(to_users(batch))
+            for row in recommender.top(one, top_n)
+        )
+        yield from _frames(rows, [C.USER, FAILED, *(field.name for field in fields(Recommendation))])
 
 
 def _frames(rows: Iterator[tuple[object, ...]], columns: list[str]) -> Iterator[pd.DataFrame]:

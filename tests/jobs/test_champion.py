@@ -116,9 +116,9 @@ def test_training_goes_on_from_the_champion_with_what_is_new(folder: Path, capsy
     since = ("--from", "champion", "--since", "2026-01-05")
     assert run("train", folder, "registry.margin=0.9", more=since) == 0
     after = champion(folder)
-    manifest = json.loads((Path(after.source) / "manifest.json").read_text())
+    manifest = json.loads((after.fetch(folder) / "manifest.json").read_text())
     assert manifest["goes_on_from"] == {"version": before.sha, "since": "2026-01-05"}
-    old = json.loads((Path(before.source) / "manifest.json").read_text())
+    old = json.loads((before.fetch(folder) / "manifest.json").read_text())
     # It starts from where the champion ended, not from the encoder.
     name = "validation_ndcg@10_before_fine_tuning"
     assert manifest["metrics"][name] == pytest.approx(old["metrics"]["validation_ndcg@10"])

@@ -9,7 +9,6 @@ import yaml
 from pyspark.sql import SparkSession
 
 from llmrec import columns as C
-from llmrec.cli import run_job
 from llmrec.config import load_config
 from llmrec.pipelines.night import open_night, user_rows
 from llmrec.spark.schemas import SCHEMAS
@@ -42,10 +41,7 @@ def test_own_words_scene_and_attributes_travel_from_the_sources_to_the_text(
     settings["score"]["scene"] = "cart"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     argv = ["--config", f"{tmp_path}/config.yaml"]
-    assert (
-        run_job("prepare", importlib.import_module("prepare").main, description="", argv=argv, needs_run_date=False)
-        == 0
-    )
+    assert importlib.import_module("prepare").JOB.run(argv) == 0
 
     tables = {name: spark.read.format("delta").load(f"{tmp_path}/lake/{name}") for name in (C.EVENTS, C.ITEMS, C.USERS)}
     none = {name: spark.createDataFrame([], SCHEMAS[name]) for name in (C.CANDIDATES, C.DENIED)}

@@ -69,5 +69,7 @@ def test_vectors_are_those_of_the_prefix_scorer_with_the_same_weights() -> None:
 
 
 def test_an_unknown_scorer_is_refused() -> None:
-    with pytest.raises(ValueError, match="scorer is 'both', expected prefix or one of joint, dot, bilinear, attention"):
+    with pytest.raises(
+        ValueError, match="scorer is 'both', expected one of prefix, content, joint, dot, bilinear, attention"
+    ):
         make_scorer("both", tiny.backbone(), cached_layers=0)

@@ -14,7 +14,15 @@ from llmrec.nn.panel import Panel
 from llmrec.nn.sources import SOURCES
 from llmrec.pipelines import training
 from llmrec.pipelines.night import Night
-from llmrec.pipelines.training import require_fitting, train_ranker, train_scorer, training_key, worth_its_parts
+from llmrec.pipelines.training import (
+    require_fitting,
+    stopping_panel,
+    stopping_users,
+    train_ranker,
+    train_scorer,
+    training_key,
+    worth_its_parts,
+)
 from llmrec.settings import Config, Texts, Train
 from llmrec.spark.examples import of_likes
 from tests import tiny
@@ -87,8 +95,9 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
         "moments array<struct<item:int,at:bigint,scene:string,words:string>>",
     )
     few = Config(train=Train(max_validation_users=10))
+    examples, panel = of_likes(users, positives=1, history=5), stopping_panel(stopping_users(users, few))
     with pytest.raises(Enough):
-        train_scorer(None, None, None, of_likes(users, positives=1, history=5), users, few, print, tmp_path, tmp_path)  # type: ignore[arg-type]
+        train_scorer(None, None, None, examples, panel, few, print, tmp_path, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Enough):
         train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10

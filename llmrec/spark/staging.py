@@ -1,0 +1,88 @@
+"""Lists on their way to the table, kept bucket by bucket: a night that was killed goes on with the buckets it lacks.
+
+A bucket is the users of one task of the scoring stage, by a hash of their ids. A task writes its lists to one file,
+which gets its name when it is whole; so the folder must be one that all hosts share.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.spark.users import in_tasks
+from llmrec.spark.workers import FAILED, NightParts, ranked
+
+_NAME = re.compile(r"bucket-(\d+)\.parquet")
+_LISTS = pa.schema(
+    [
+        (C.USER, pa.string()),
+        (FAILED, pa.list_(pa.string())),
+        (C.RANK, pa.int32()),
+        (C.ITEM, pa.string()),
+        (C.SCORE, pa.float64()),
+        (C.SOURCES, pa.list_(pa.string())),
+        (C.REASON, pa.string()),
+        (C.PROPENSITY, pa.float64()),
+    ]
+)
+_STAGED = (
+    f"{C.USER} string, {FAILED} array<string>, {C.RANK} int, {C.ITEM} string, {C.SCORE} double, "
+    f"{C.SOURCES} array<string>, {C.REASON} string, {C.PROPENSITY} double"
+)
+"""The same for Spark."""
+
+
+def finished_buckets(folder: Path) -> set[int]:
+    """Return the buckets whose lists are in ``folder``."""
+    return {int(found[1]) for path in folder.glob("*") if (found := _NAME.fullmatch(path.name))}
+
+
+def stage_lists(users: DataFrame, parts: NightParts, top_n: int, buckets: int, folder: Path) -> None:
+    """Rank the candidates of the users whose bucket is not finished, and keep the lists in ``folder``.
+
+    Input: one row per user, as spark.users makes them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    finished, place = finished_buckets(folder), folder.absolute()
+    # The hash by which `in_tasks` deals users out, so that each bucket is one task.
+    left = users.filter(~F.pmod(F.hash(C.USER), F.lit(buckets)).isin(*finished)) if finished else users
+
+    def rank_and_keep(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        context = TaskContext.get()
+        if context is None:
+            raise RuntimeError("lists are staged in a task of Spark, found none")
+        rows = _keep(ranked(batches, parts, top_n), place / f"bucket-{context.partitionId():05d}.parquet")
+        yield pd.DataFrame({"rows": [rows]})
+
+    in_tasks(left, buckets).mapInPandas(rank_and_keep, "rows long").write.format("noop").mode("overwrite").save()
+
+
+def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
+    """Read the lists in ``folder``: user_id, failed, rank, item_id, score, sources, reason, propensity."""
+    paths = [path.absolute().as_uri() for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
+    return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
+
+
+def _keep(frames: Iterator[pd.DataFrame], path: Path) -> int:
+    """Write ``frames`` to ``path``, whole or not at all; without one there is no file. Return the number of rows."""
+    unfinished, rows, writer = path.with_name(f".{path.name}.{uuid.uuid4().hex}"), 0, None
+    try:
+        for frame in frames:
+            writer = writer or pq.ParquetWriter(unfinished, _LISTS)
+            writer.write_table(pa.Table.from_pandas(frame, _LISTS, preserve_index=False))
+            rows += len(frame)
+    finally:
+        if writer:
+            writer.close()
+    if writer:
+        os.replace(unfinished, path)
+    return rows

@@ -1,0 +1,65 @@
+"""score, killed in the middle of a night and run again."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from llmrec.spark.staging import finished_buckets
+from tests import planted, tiny
+
+ROOT = Path(__file__).parents[2]
+jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score")}
+
+
+def arguments(folder: Path, *overrides: str) -> list[str]:
+    return ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, "--set", *overrides]
+
+
+def published(spark: SparkSession, lake: str) -> list[tuple]:
+    table: DataFrame = spark.read.format("delta").load(f"{lake}/recommendations").drop("run_id")
+    return sorted(map(repr, table.collect()))
+
+
+@pytest.fixture(scope="module")
+def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    tiny.encoder_folder(folder / "encoder")
+    planted.write_sources(folder)
+    for job in ("prepare", "train"):
+        assert jobs[job].JOB.run(arguments(folder, "train.max_epochs=1")) == 0
+    return folder
+
+
+def test_a_night_killed_while_it_scores_goes_on_and_publishes_what_it_would_have(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = "score.partitions=24"
+    assert jobs["score"].JOB.run(arguments(folder, many)) == 0
+    expected = published(spark, f"{folder}/lake")
+    night = arguments(folder, many)
+    driver = subprocess.Popen(
+        [sys.executable, "jobs/score.py", *night], cwd=ROOT, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and driver.poll() is None:
+        if any(finished_buckets(left) for left in (folder / "work").glob("score-*")):
+            break
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    left = any(finished_buckets(one) for one in (folder / "work").glob("score-*"))
+    capsys.readouterr()
+    assert jobs["score"].JOB.run(night) == 0
+    said = capsys.readouterr().out
+    if left:  # else it was killed after it had published
+        assert "goes on from a run that did not end" in said
+    assert published(spark, f"{folder}/lake") == expected
+    assert not list((folder / "work").glob("score-*"))
