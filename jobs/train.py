@@ -26,13 +26,16 @@ from llmrec.cli import Job, Run
 from llmrec.errors import ConfigError
 from llmrec.models import instead_of_training, open_champion, publish_model, require_place
 from llmrec.nn.artifact import ModelInfo, add_sequential, finish_model, load_encoder, save_encoder
+from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.content import ContentScorer
 from llmrec.nn.device import pick_device, return_memory, set_up_torch
 from llmrec.nn.panel import Panel
+from llmrec.nn.plan import Outcome
 from llmrec.nn.pretrained import load_tokens
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.unread import Unread
+from llmrec.pipelines.augment import Augmentation, open_rewriter, ship_augmentation
 from llmrec.pipelines.examples import choose_examples
 from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
 from llmrec.pipelines.holdout import asked_for, counted_until, split
@@ -82,6 +85,7 @@ def main(run: Run) -> None:
     champion, teacher = open_champion(run), open_teacher(run.config)
     scorer, tokens = _open(run, champion)
     config, spark, cache = run.config, run.spark, run.table(C.ITEM_VECTORS)
+    rewriter = open_rewriter(config, tokens)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     impressions = run.read_nonempty(C.IMPRESSIONS) if config.train.learn_from == "impressions" else None
     until, since = counted_until(run.day, VALIDATION, config), run.args.since
@@ -108,14 +112,12 @@ def main(run: Run) -> None:
             print("train: scorer content learns nothing, so fine-tuning is left out and the encoder stays as it was")
         elif isinstance(scorer, Scorer):
             chosen = choose_examples(parts, rows, impressions, night, until, config, since).persist()
-            key = training_key(version, teacher, chosen, parts, night, config)
+            added = ship_augmentation(spark, rewriter, night.items, config, f"rewriter-{run.run_id}", work)
+            key = training_key(version, teacher, chosen, parts, night, added, config)
             checkpoints = Path(config.work, f"training-{key}")
             if teacher:
                 prepare_teacher(teacher, night.items, work / "teacher")
-            set_up_torch(os.cpu_count() or 1)
-            scorer.to(pick_device())
-            with training_bar() as report:
-                outcome = train_scorer(scorer, tokens, before, chosen, panel, config, report, work, checkpoints)
+            outcome = _fine_tune(run, scorer, tokens, before, chosen, panel, checkpoints, added)
             chosen.unpersist()
         stage.counts = {"steps": outcome.steps if outcome else 0}
     with run.stage("ranker") as stage:
@@ -176,6 +178,25 @@ def _open(run: Run, champion: ModelInfo | None) -> tuple[Scorer | Unread, Tokens
         raise ConfigError("--since: goes with --from champion, expected both or neither")
     limits = TextLimits(**config.texts.model_dump(include={field.name for field in fields(TextLimits)}))
     return open_scorer(config), load_tokens(config.encoder.path, limits, config.encoder.allow_download)
+
+
+def _fine_tune(
+    run: Run,
+    scorer: Scorer,
+    tokens: Tokens,
+    before: Catalogue,
+    chosen: DataFrame,
+    panel: Panel,
+    checkpoints: Path,
+    added: Augmentation | None,
+) -> Outcome:
+    """Fine-tune on the device, and show how it goes."""
+    set_up_torch(os.cpu_count() or 1)
+    scorer.to(pick_device())
+    with training_bar() as report:
+        return train_scorer(
+            scorer, tokens, before, chosen, panel, run.config, report, run.work_folder(), checkpoints, added
+        )
 
 
 def _judge_all(

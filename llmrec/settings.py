@@ -143,6 +143,39 @@ class Holdout(Settings):
     """Liked events held out per user, and as many before them for validation (by: last_events)."""
 
 
+class Augment(Settings):
+    """Copies of texts and histories, a little changed, that fine-tuning reads in turn with the originals; off as long
+    as nothing is named."""
+
+    copies: int = Field(default=3, ge=1, le=100)
+    """Copies of each item text, profile and history. Any of them, or the original, is read, all alike."""
+    delete: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the words that are left out."""
+    swap: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the words that change places with the next one."""
+    mask: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the words that the encoder's mask token stands for; left out where it has none."""
+    cut: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the words that are cut off the ends."""
+    synonyms: str | None = None
+    """CSV file of yours with the columns word and synonym, one pair a line; words are replaced as it says."""
+    synonym_share: float = Field(default=0.3, gt=0, le=1)
+    """Share of the words of that file that are replaced."""
+    masked_language: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the words that are replaced by what the encoder's own masked-language head expects there."""
+    back_translation: tuple[str, str] | None = None
+    """Two folders (or hub names) of models that translate: texts go to another language with the first, and back with
+    the second."""
+    mix: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a history that is replaced from histories of other users who went on to the same item."""
+
+    @property
+    def rewrites(self) -> bool:
+        """Tell whether texts are changed."""
+        shares = self.delete, self.swap, self.mask, self.cut, self.masked_language
+        return any(shares) or self.synonyms is not None or self.back_translation is not None
+
+
 Objective = Literal["listwise", "bpr", "two-class", "bce", "mse", "mae", "distill", "in-batch"]
 
 
@@ -251,6 +284,7 @@ class Train(Settings):
     """Users (a sample by hash) on whom early stopping is decided."""
     max_fusion_users: PositiveInt = 20_000
     """Users (a sample by hash, disjoint from the former) on whom the fusion ranker is trained."""
+    augment: Augment = Augment()
 
     @property
     def fine_tunes(self) -> bool:
@@ -282,6 +316,11 @@ class Train(Settings):
             )
         if self.label_smoothing and not chosen & {"two-class", "bce"}:
             raise ValueError(f"label_smoothing is of two-class and bce: objectives are {sorted(chosen)}")
+        if (self.augment.rewrites or self.augment.mix) and not self.fine_tunes:
+            raise ValueError(
+                f"augment changes what fine-tuning reads: with scorer {self.scorer} and ranker {self.ranker} no scorer "
+                "is trained, expected others"
+            )
         if self.r_drop and not self.dropout:
             raise ValueError("r_drop compares two readings with dropout: dropout is 0, expected more")
         if self.adversarial and (self.tuning != "full" or self.frozen_layers or self.frozen_embeddings):

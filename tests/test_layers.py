@@ -81,7 +81,9 @@ def test_only_upper_layers_import_spark_and_only_nn_and_jobs_import_torch(layer:
     assert layer in ("nn", "jobs") or not used & MODEL_LIBRARIES
 
 
-NEEDS_TRANSFORMERS = tuple(f"llmrec.nn.{name}" for name in ("families", "pretrained", "training", "tuning"))
+NEEDS_TRANSFORMERS = tuple(
+    f"llmrec.nn.{name}" for name in ("families", "masked_language", "pretrained", "training", "translation", "tuning")
+)
 
 
 def test_nn_and_domain_load_without_spark_and_but_for_training_without_transformers() -> None:

@@ -59,6 +59,13 @@ WORDS = [
     "new",
     ".",
     ",",
+    "crimson",
+    "azure",
+    "jade",
+    "warm",
+    "cold",
+    "fresh",
+    "leafy",
 ]
 OF_ROBERTA = {
     "roberta": (RobertaConfig, RobertaModel),
@@ -75,8 +82,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     model = Tokenizer(WordLevel({word: place for place, word in enumerate(special + WORDS)}, unk_token="[UNK]"))
     model.pre_tokenizer = BertPreTokenizer()
     return PreTrainedTokenizerFast(
-        tokenizer_object=model, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+        tokenizer_object=model, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
+    )  # fmt: skip
 
 
 def encoder(family: str = "bert", seed: int = 0, layers: int = 3) -> PreTrainedModel:

@@ -12,7 +12,7 @@ from llmrec.errors import InputTableError
 Synonyms = Mapping[str, Sequence[str]]
 """By word, in lower case."""
 _COLUMNS = ("word", "synonym")
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_WORD = re.compile(r"\w+(?:['-]\w+)*")
 
 
 def read_synonyms(path: str) -> dict[str, list[str]]:
@@ -47,6 +47,6 @@ def replace_words(text: str, synonyms: Synonyms, share: float, rng: np.random.Ge
 
     def choose(found: re.Match[str]) -> str:
         known = synonyms.get(found.group().lower())
-        return found.group() if known is None or rng.random() >= share else known[rng.integers(len(known))]
+        return found.group() if known is None or rng.random() >= share else known[int(rng.integers(len(known)))]
 
     return _WORD.sub(choose, text)

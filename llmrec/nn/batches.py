@@ -10,6 +10,7 @@ from torch import Tensor
 
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Catalogue, Floats, Longs
+from llmrec.nn.copies import Copies
 from llmrec.nn.examples import Example
 from llmrec.nn.parallel import place
 from llmrec.nn.ragged import Ragged
@@ -79,11 +80,14 @@ Teach = Callable[[Sequence[Example], Items, Longs, Longs], Floats]
 class Collator:
     """Makes batches, as dictionaries: transformers' Trainer sends those to the device.
 
-    Of several processes that learn together, each is given all examples and takes its part.
+    Of several processes that learn together, each is given all examples and takes its part. Where items have copies of
+    their texts, each item is read in one of its texts, drawn anew for each batch.
     """
 
-    def __init__(self, tokens: Tokens, catalogue: Catalogue, teach: Teach | None = None) -> None:
-        self._tokens, self._catalogue, self._teach = tokens, catalogue, teach
+    def __init__(
+        self, tokens: Tokens, catalogue: Catalogue, teach: Teach | None = None, copies: Copies | None = None
+    ) -> None:
+        self._tokens, self._catalogue, self._teach, self._copies = tokens, catalogue, teach, copies
 
     def __call__(self, everyones: Sequence[Example]) -> dict[str, Tensor]:
         """Return the fields of a `Batch`."""
@@ -98,8 +102,9 @@ class Collator:
         shown = taken + [len(e.others) for e in examples]
         user = np.repeat(np.arange(len(examples)), sizes)
         column = np.arange(len(user)) - (np.cumsum(sizes) - sizes)[user]
-        users = Ragged.of(user_sequences(examples, self._tokens, self._catalogue))
-        texts = Ragged.of([self._tokens.item_sequence(self._catalogue.pieces(one)) for one in items])
+        pieces = self._pieces_of_items(everyones[0].draw)
+        users = Ragged.of(user_sequences(examples, self._tokens, pieces))
+        texts = Ragged.of([self._tokens.item_sequence(pieces(one)) for one in items])
         by_process = [sum(len(everyones[at].positives) for at in part) for part in parts]
         positives = np.concatenate([e.positives for e in everyones])
         counts = np.asarray(self._catalogue.taken)
@@ -119,11 +124,15 @@ class Collator:
         )  # fmt: skip
         return {field.name: getattr(batch, field.name) for field in fields(batch)}
 
+    def _pieces_of_items(self, draw: int) -> Callable[[int], Pieces]:
+        return self._catalogue.pieces if self._copies is None else self._copies.drawn(self._catalogue, draw)
 
-def user_sequences(examples: Sequence[Example], tokens: Tokens, catalogue: Catalogue) -> list[Pieces]:
-    """Return the users' texts as ``tokens`` frames them."""
-    histories = [[catalogue.pieces(item) for item in e.history] for e in examples]
-    return tokens.user_sequences([e.text for e in examples], histories, [e.words for e in examples])
+
+def user_sequences(examples: Sequence[Example], tokens: Tokens, pieces: Callable[[int], Pieces]) -> list[Pieces]:
+    """Return the users' texts as ``tokens`` frames them; ``pieces`` gives each item's."""
+    profiles = [e.text if e.profile is None else e.profile for e in examples]
+    histories = [[pieces(item) for item in e.history] for e in examples]
+    return tokens.user_sequences(profiles, histories, [e.words for e in examples])
 
 
 def _ratings(example: Example, size: int) -> npt.NDArray[np.float32]:

@@ -18,11 +18,14 @@ from torch.utils.data import IterableDataset
 
 from llmrec import columns as C
 from llmrec.domain.users import Items, User
+from llmrec.nn.tokens import Pieces
 
 ITEM_COLUMNS = ("history", "positives", "seen", "others")
 """Columns of a shard, beside text, the user's own words and ratings: arrays of item indexes, as in `Example`."""
 RATINGS = "ratings"
 WORDS = "words"
+COPIES = "copies"
+"""Column of shards that have it: for each copy of an example the word pieces of its profile and its history."""
 
 
 def _no_items() -> Items:
@@ -53,6 +56,12 @@ class Example:
     """Items drawn from those the user did not take."""
     words: Sequence[str] = field(default=(), repr=False)
     """What the user had written on each item of the history, "" for nothing; empty if on none."""
+    profile: Pieces | None = None
+    """Word pieces to read in place of those of the profile text."""
+    draw: int = 0
+    """Drawn for this reading: says which texts of the items are read with it."""
+    original: "Example | None" = None
+    """What this is a copy of; None if it is none."""
 
 
 Draw = Callable[[Example, np.random.Generator], Items]
@@ -62,7 +71,7 @@ Draw = Callable[[Example, np.random.Generator], Items]
 class Shards(IterableDataset[Example]):
     """The examples of a folder, in an order of their own in each epoch, with negatives drawn anew.
 
-    ``draw`` gives what draws them in an epoch.
+    ``draw`` gives what draws them in an epoch. Of an example with copies, it or one of them is read, all alike.
     """
 
     def __init__(self, folder: Path, draw: Callable[[int], Draw], *, seed: int) -> None:
@@ -84,10 +93,11 @@ class Shards(IterableDataset[Example]):
     def __iter__(self) -> Iterator[Example]:
         rng = np.random.default_rng([self._seed, self._epoch])
         draw = self._draw(self._epoch)
+        copies = np.random.default_rng([self._seed, self._epoch, 1])
         for file in rng.permutation(len(self._files)):
             rows = pq.ParquetFile(self._files[file]).read().to_pylist()
             for place in rng.permutation(len(rows)):
-                example = _example(rows[place])
+                example = _reading(rows[place], copies)
                 yield replace(example, negatives=draw(example, rng))
 
 
@@ -121,6 +131,25 @@ def cut_examples(users: Iterable[User], positives: int, history: int) -> list[Ex
     ]
 
 
-def _example(row: dict[str, Any]) -> Example:
-    items = {name: np.asarray(row[name], np.int32) for name in ITEM_COLUMNS}
-    return Example(row[C.TEXT], **items, ratings=np.asarray(row[RATINGS], np.float32), words=row[WORDS])
+def _reading(row: dict[str, Any], rng: np.random.Generator) -> Example:
+    """Return the example of a row, or one of its copies, with what is drawn for its item texts."""
+    history, positives, seen, others = (np.asarray(row[name], np.int32) for name in ITEM_COLUMNS)
+    example = Example(
+        row[C.TEXT], history, positives, seen, others, np.asarray(row[RATINGS], np.float32), words=row[WORDS],
+        draw=int(rng.integers(1 << 32)),
+    )  # fmt: skip
+    copies = row.get(COPIES) or []
+    number = int(rng.integers(len(copies) + 1))
+    if not number:
+        return example
+    copy = copies[number - 1]
+    mixed, profile = np.asarray(copy["history"], np.int32), copy["profile"]
+    own = dict(zip(row["history"], row[WORDS], strict=bool(row[WORDS])))
+    return replace(
+        example,
+        history=mixed,
+        seen=np.union1d(seen, mixed),
+        words=[own.get(item, "") for item in copy["history"]] if own else [],
+        profile=None if profile is None else np.asarray(profile, np.int32),
+        original=example,
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
@@ -54,6 +55,23 @@ def load_tokens(path: str, limits: TextLimits, allow_download: bool = False) -> 
 
     Raises ArtifactError if there is none, or one without the special tokens that the templates need.
     """
+    tokenizer = _open_tokenizer(path, allow_download)
+    first, between = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if first is None or between is None:
+        raise ArtifactError(f"{path}: its tokenizer has no CLS or SEP token, expected both")
+    return Tokens(tokenizer.backend_tokenizer, first=int(first), between=int(between), limits=limits)
+
+
+def find_mask(path: str, allow_download: bool = False) -> str | None:
+    """Return the mask token of a pretrained folder's tokenizer; None where it has none.
+
+    Raises ArtifactError if there is no tokenizer.
+    """
+    found = _open_tokenizer(path, allow_download).mask_token
+    return None if found is None else str(found)
+
+
+def _open_tokenizer(path: str, allow_download: bool) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, use_fast=True, local_files_only=not allow_download, trust_remote_code=False
@@ -63,10 +81,7 @@ def load_tokens(path: str, limits: TextLimits, allow_download: bool = False) -> 
         raise ArtifactError(f"{path}: holds no tokenizer ({' '.join(str(error).split())[:300]})") from error
     if fast.get_vocab_size() <= len(set(tokenizer.all_special_ids)):  # what transformers makes up without a vocabulary
         raise ArtifactError(f"{path}: holds no tokenizer, expected one with a vocabulary beside the encoder")
-    first, between = tokenizer.cls_token_id, tokenizer.sep_token_id
-    if first is None or between is None:
-        raise ArtifactError(f"{path}: its tokenizer has no CLS or SEP token, expected both")
-    return Tokens(fast, first=int(first), between=int(between), limits=limits)
+    return tokenizer
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A trained model that tells a student in training what it makes of each list (distillation).
 
-It reads with its own tokenizer and limits, and may be any scorer: as a rule one that is too slow for a night.
+It reads with its own tokenizer and limits, and may be any scorer: as a rule one that is too slow for a night. Of what
+the student reads in copies (nn.copies) it reads the originals.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ class Teacher:
             item: (P,) index into items.
         """
         device = self._scorer.device
-        users = Ragged.of(user_sequences(examples, self._tokens, self._catalogue), device)
+        originals = [one.original or one for one in examples]
+        users = Ragged.of(user_sequences(originals, self._tokens, self._catalogue.pieces), device)
         texts = Ragged.of([self._tokens.item_sequence(self._catalogue.pieces(one)) for one in items], device)
         read = self._scorer.encode_users(users), self._scorer.encode_items(texts)
         return score_pairs(self._scorer, *read, user, item)

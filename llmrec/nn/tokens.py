@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from llmrec.domain.noise import MASKED
+
 Pieces = npt.NDArray[np.int32]
 """Word piece ids of one text, without special tokens."""
 LONGEST_PIECE = 40
@@ -51,6 +53,16 @@ class Tokens:
         encoded = self.tokenizer.encode_batch(cut, add_special_tokens=False)
         return [np.asarray(one.ids, dtype=np.int32) for one in encoded]
 
+    def masked_pieces(self, texts: list[str], at_most: int, mask: int | None) -> list[Pieces]:
+        """Do the same with texts that hold MASKED: ``mask`` stands in its place, or nothing if that is None."""
+        parts = [[part.rstrip() for part in text.split(MASKED)] for text in texts]
+        pieces = iter(self.pieces([part for one in parts for part in one], at_most))
+        between = np.array([] if mask is None else [mask], np.int32)
+        return [
+            np.concatenate([next(pieces), *(each for _ in one[1:] for each in (between, next(pieces)))])[:at_most]
+            for one in parts
+        ]
+
     def item_pieces(self, texts: list[str]) -> list[Pieces]:
         """Split item texts, cut so that the special tokens still fit."""
         return self.pieces(texts, self.limits.max_item_tokens - 2)
@@ -60,16 +72,17 @@ class Tokens:
         return np.concatenate([[self.first], pieces, [self.between]]).astype(np.int32)
 
     def user_sequences(
-        self, profiles: Sequence[str], histories: Sequence[list[Pieces]], words: Sequence[Sequence[str]]
+        self, profiles: Sequence[str | Pieces], histories: Sequence[list[Pieces]], words: Sequence[Sequence[str]]
     ) -> list[Pieces]:
         """Frame users.
 
         Args:
-            profiles: what stands before each user's history.
+            profiles: what stands before each user's history, or the word pieces to read of it.
             histories: word pieces of each user's items, oldest first.
             words: what each user wrote on these items, "" for nothing; or nothing at all.
         """
-        read = self.pieces([*profiles], self.limits.max_user_tokens)
+        split = iter(self.pieces([one for one in profiles if isinstance(one, str)], self.limits.max_user_tokens))
+        read = [next(split) if isinstance(one, str) else one for one in profiles]
         if not self.limits.words_tokens:
             return [self.user_sequence(profile, items) for profile, items in zip(read, histories, strict=True)]
         latest = [own[-self.limits.history_items :] for own in words]

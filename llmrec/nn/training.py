@@ -31,6 +31,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from llmrec.errors import OutputError, TrainingError
 from llmrec.nn.batches import Collator
 from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.copies import find_copies
 from llmrec.nn.encoding import encode_pieces
 from llmrec.nn.examples import Draw, Shards, count_examples
 from llmrec.nn.negatives import Negatives
@@ -70,7 +71,7 @@ def fine_tune(
         scorer: the pretrained encoder with an untrained head, on its device.
         tokens: its tokenizer.
         catalogue: counts of the training events.
-        examples: folder with shards of them (nn.examples).
+        examples: folder with shards of them (nn.examples), and copies of item texts if there are any (nn.copies).
         plan: how long and how fast.
         judge: decides early stopping, and which weights are kept.
         report: told of every step.
@@ -90,7 +91,9 @@ def fine_tune(
         block.dropout, block.recompute = plan.dropout if learns else 0.0, plan.gradient_checkpointing
     if finished.exists():
         return _take_over(finished, tuned, report)
-    objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if tuned.keeps_item_states else None)
+    copies = find_copies(examples, len(catalogue))
+    keeps_states = tuned.keeps_item_states and copies is None  # of an item, that is, and not of one of its texts
+    objectives = Objectives(scorer, plan, StateCache(scorer, tokens, catalogue) if keeps_states else None)
     teach = Teacher.load(plan.teacher, catalogue, scorer.device) if plan.teacher else None
     shards = Shards(examples, _Drawing(plan, tuned, tokens, catalogue, checkpoints), seed=plan.seed)
     trainer = _Trainer(
@@ -98,7 +101,7 @@ def fine_tune(
         args=_arguments(plan, rows, scorer.device, checkpoints),
         train_dataset=shards,
         eval_dataset=[],  # the judge stands in for it
-        data_collator=Collator(tokens, catalogue, teach),
+        data_collator=Collator(tokens, catalogue, teach, copies),
         optimizers=(_optimiser(scorer, plan), None),
         callbacks=[EarlyStoppingCallback(plan.patience)],
     )

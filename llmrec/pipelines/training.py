@@ -36,6 +36,7 @@ from llmrec.nn.sequential import Sequential, fit_sequential
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import fine_tune
 from llmrec.nn.unread import Unread
+from llmrec.pipelines.augment import Augmentation
 from llmrec.pipelines.examples import rating_scale
 from llmrec.pipelines.night import Night
 from llmrec.settings import Config
@@ -126,6 +127,7 @@ def train_scorer(
     report: Callable[[Progress], None],
     work: Path,
     checkpoints: Path,
+    augmentation: Augmentation | None = None,
 ) -> Outcome:
     """Fine-tune ``scorer`` in place.
 
@@ -140,11 +142,15 @@ def train_scorer(
         work: folder with ``scorer`` as it is ("base"), the catalogue ("before") and, if one is learned from, the
             "teacher" (pipelines.teacher), where the examples go.
         checkpoints: folder from which a training that was killed goes on; see `training_key`.
+        augmentation: adds copies to the examples and of the item texts; None: there are none.
 
     Raises InputTableError if there is nothing to learn from or nobody to judge by.
     """
     settings = config.train
-    count = write_examples(examples, work / "examples", at_most=settings.max_examples, seed=settings.seed)
+    count = write_examples(
+        examples, work / "examples", at_most=settings.max_examples, seed=settings.seed,
+        change=augmentation.examples if augmentation else None,
+    )  # fmt: skip
     if not count or not judges.users:
         raise InputTableError(
             f"events: {count} examples before the cut-off (train.learn_from: {settings.learn_from}) and "
@@ -158,6 +164,8 @@ def train_scorer(
         )
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
     plan, shards = _plan(config, ratings, work / "teacher"), work / "examples"
+    if augmentation is not None:
+        augmentation.write_items(shards)
     if settings.processes > 1:
         learn_together(
             work / "base", work / "before", shards, checkpoints, plan, judges, processes=settings.processes,
@@ -178,6 +186,7 @@ def training_key(
     examples: DataFrame,
     parts: DataFrame,
     night: Night,
+    augmentation: Augmentation | None,
     config: Config,
 ) -> str:
     """Return what a training depends on, in 12 hexadecimal digits: the same key, the same result.
@@ -188,6 +197,7 @@ def training_key(
         examples: what is learned from.
         parts: all events, from which catalogue and judges come.
         night: gives the items.
+        augmentation: gives the version of what texts are rewritten with; None: of nothing.
         config: all settings.
     """
     frames = (
@@ -197,8 +207,10 @@ def training_key(
     )
     hashes = [F.sum(F.xxhash64(*frame.columns).cast("decimal(38, 0)")) for frame in frames]
     rows = [str(frame.agg(F.count("*"), of).head()) for frame, of in zip(frames, hashes, strict=True)]
-    taught_by = teacher.encoder_version if teacher else None
-    named = [__version__, encoder_version, taught_by, *rows, config.sha]
+    versions = [
+        encoder_version, teacher.encoder_version if teacher else None, augmentation.version if augmentation else None
+    ]  # fmt: skip
+    named = [__version__, *versions, *rows, config.sha]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 
 

@@ -5,6 +5,7 @@ An example has user_id, part (which of the user's), text, history, words, positi
 """
 
 import math
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from llmrec.spark.users import MOMENTS, WORDS, at_last_time, items_of, latest, w
 
 _ROWS_OF_SHARD = 4096
 _SHARD = "shard"
-_PART = "part"
+PART = "part"
+"""Which of a user's examples one is."""
 _HASHES = 1 << 30
 
 
@@ -90,7 +92,7 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
     nothing = F.array().cast("array<int>")
     before = F.coalesce(items_of(F.filter("_liked", lambda e: e["at"] < F.col("_at"))), nothing)
     ready = known.withColumns({
-        _PART: F.col(C.REQUEST), C.TEXT: F.coalesce(C.TEXT, F.lit("")),
+        PART: F.col(C.REQUEST), C.TEXT: F.coalesce(C.TEXT, F.lit("")),
         "seen": F.array_union(F.coalesce("seen", nothing), "_shown"),  # none of them may be drawn as a negative
     })  # fmt: skip
     return _examples(
@@ -123,24 +125,32 @@ def newer(examples: DataFrame, since: date, taken: DataFrame, *, replay: float, 
     counts = {row["_new"]: row["count"] for row in marked.groupBy("_new").count().collect()}
     wanted = counts.get(True, 0) * replay / (1 - replay)
     share = min(wanted / max(counts.get(False, 0), 1), 1.0)
-    place = F.pmod(F.xxhash64(F.lit(f"replay-{seed}"), C.USER, _PART), F.lit(_HASHES))
+    place = F.pmod(F.xxhash64(F.lit(f"replay-{seed}"), C.USER, PART), F.lit(_HASHES))
     return marked.filter(F.col("_new") | (place < math.ceil(share * _HASHES))).drop("_lately", "_new")
 
 
-def write_examples(examples: DataFrame, folder: Path, *, at_most: int, seed: int) -> int:
+def write_examples(
+    examples: DataFrame,
+    folder: Path,
+    *,
+    at_most: int,
+    seed: int,
+    change: Callable[[DataFrame], DataFrame] | None = None,
+) -> int:
     """Write ``examples``, which are read more than once, to ``folder``; return how many there are.
 
     More than ``at_most`` are sampled by hash: about as many are left. The same examples give the same shards, whatever
-    tasks they come from.
+    tasks they come from. ``change`` may add columns to those that are left.
     """
-    place = F.pmod(F.xxhash64(F.lit(f"examples-{seed}"), C.USER, _PART), F.lit(_HASHES))
+    place = F.pmod(F.xxhash64(F.lit(f"examples-{seed}"), C.USER, PART), F.lit(_HASHES))
     placed = examples.withColumn("_place", place)
     share = min(at_most / max(placed.count(), 1), 1.0)
     kept = placed.filter(F.col("_place") < math.ceil(share * _HASHES))
     rows = kept.count()
+    kept = change(kept) if change else kept
     shards = max(1, math.ceil(rows / _ROWS_OF_SHARD))
     spread = kept.withColumn(_SHARD, (F.col("_place") % shards).cast("int")).repartition(shards, _SHARD)
-    ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, _PART).drop(C.USER, _PART, C.SCENE, "_place")
+    ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, PART).drop(C.USER, PART, C.SCENE, "_place")
     ordered.write.partitionBy(_SHARD).parquet(folder.absolute().as_uri())
     return rows
 
@@ -149,7 +159,7 @@ def _cut(users: DataFrame, items: str, step: int) -> DataFrame:
     """Repeat each user for every ``step``-th place of the array ``items`` at which it can be cut."""
     places = F.sequence(F.lit(1), F.size(items) - 1, F.lit(step))
     return users.filter(F.size(items) > 1).withColumn("_cut", F.explode(places)).withColumn(
-        _PART, F.col("_cut").cast("string")
+        PART, F.col("_cut").cast("string")
     )  # fmt: skip
 
 
@@ -164,7 +174,7 @@ def _examples(
     scene: Column | None = None,
 ) -> DataFrame:
     return rows.withColumns({"_moment": at, "_history": history}).select(
-        C.USER, _PART, C.TEXT, F.col("_history").alias("history"), positives.alias("positives"), "seen",
+        C.USER, PART, C.TEXT, F.col("_history").alias("history"), positives.alias("positives"), "seen",
         words_before(F.col("_history"), F.col("_moment")).alias(WORDS),
         (F.lit(None).cast("string") if scene is None else scene).alias(C.SCENE),
         (F.array().cast("array<int>") if others is None else others).alias("others"),

@@ -12,11 +12,14 @@ from safetensors.torch import load_file
 from transformers import T5Config
 
 from llmrec.nn.artifact import finish_model, save_encoder
+from llmrec.nn.copies import find_copies
+from llmrec.nn.examples import Shards
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import Judge
 from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
+from llmrec.pipelines import training as pipeline
 from tests import planted, tiny
 from tests.nn.planted_shop import cuts, likers, open_shop, plan, quality, tune
 
@@ -123,6 +126,29 @@ def test_a_night_of_the_content_based_scorer_keeps_the_encoder_as_it_was(
     assert {"llmrec", "dense", "bert"} <= {row["system"] for row in judged}
     assert run("report", folder, *content) == 0
     assert (folder / "report.html").exists()
+
+
+def test_copies_are_made_once_and_read_by_fine_tuning_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[Any, set[bool]]] = []
+    tuning = pipeline.fine_tune
+
+    def fine_tune(scorer: Any, tokens: Any, catalogue: Any, shards: Path, *rest: Any) -> Any:
+        examples = list(Shards(shards, lambda _: lambda example, rng: example.negatives, seed=1))
+        read.append((find_copies(shards, len(catalogue)), {one.profile is not None for one in examples}))
+        return tuning(scorer, tokens, catalogue, shards, *rest)
+
+    (folder / "synonyms.csv").write_text("word,synonym\nred,crimson\nblue,azure\n")
+    augment = "delete: 0.2, mask: 0.2, mix: 0.4, copies: 2"
+    monkeypatch.setattr(pipeline, "fine_tune", fine_tune)
+    model = f"model={folder}/augmented"
+    assert run("train", folder, model, f"train.augment={{{augment}, synonyms: {folder}/synonyms.csv}}") == 0
+    [(copies, profiles)] = read
+    ids = tiny.tokenizer().get_vocab()
+    assert copies.count == 2
+    assert {ids["crimson"], ids["azure"], ids["[MASK]"]} < set(copies.tokens.tolist())
+    assert profiles == {True, False}  # of one user alone something is known
+    assert manifest(folder / "augmented")["config"]["train"]["augment"]["copies"] == 2
+    assert not list((folder / "work").glob("*"))
 
 
 def test_ratings_are_refused_where_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

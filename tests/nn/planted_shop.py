@@ -24,9 +24,9 @@ THINGS = ("tea", "coffee", "cup", "pot", "film", "song", "book", "cat", "dog")
 ALL_UNSEEN = tiny.sizes(popularity=27)
 
 
-def open_shop(folder: Path) -> Catalogue:
-    """Items 0-8 are red, 9-17 blue, 18-26 green."""
-    texts = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
+def open_shop(folder: Path, texts: list[str] | None = None) -> Catalogue:
+    """Items 0-8 are red, 9-17 blue, 18-26 green; ``texts`` may say so otherwise."""
+    texts = texts or [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
     neighbours = {(item, item + 1): 0.5 for item in range(26)}
     return tiny.catalogue(folder, texts, together=neighbours)
 
