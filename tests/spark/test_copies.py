@@ -1,17 +1,26 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from llmrec.domain.features import COLUMN
 from llmrec.domain.noise import Noise
+from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.recommender import Recommender
 from llmrec.nn.rewriter import Rewriter, Rewriting
+from llmrec.nn.training import fine_tune
 from llmrec.spark import copies
 from llmrec.spark.copies import add_copies, copy_texts, mixed_histories
+from llmrec.spark.examples import write_examples
 from llmrec.spark.shipping import Shipped
 from tests import tiny
+from tests.nn.planted_shop import plan
 
 EXAMPLE = "user_id string, part string, text string, history array<int>, positives array<int>, seen array<int>"
+REST = "words array<string>, others array<int>, ratings array<float>"
 
 
 def shipped(folder: Path, seed: int = 1) -> Shipped:
@@ -98,3 +107,49 @@ def test_copies_of_an_example_hold_profile_and_history(spark: SparkSession) -> N
     rows = {(row.user_id, row.part): [(one.profile, one.history) for one in row.copies] for row in both}
     assert [profile for profile, _ in rows["a", "1"]] == [[7], [8, 9]]
     assert [history for _, history in rows["a", "1"]] == mixed(examples(spark), share=0.999999)["a", "1"]
+
+
+def crowd(folder: Path) -> Catalogue:
+    """Cats 0-7 and dogs 8-15 are what users have; 16 is what both go on to, 17 what those of cats do, 18 of dogs."""
+    texts = [f"{animal} {thing}" for animal in ("cat", "dog") for thing in tiny.WORDS[3:11]]
+    return tiny.catalogue(
+        folder, [*texts, "red warm", "blue cold", "green fresh", *(f"old {w}" for w in tiny.WORDS[3:9])]
+    )
+
+
+def taste_of_the_others(spark: SparkSession, folder: Path, change: Callable[[DataFrame], DataFrame] | None) -> float:
+    """How much better the model holds 17 to be for users of dogs than the items that nobody takes, in logits."""
+    rng, rows = np.random.default_rng(0), []
+    for user in range(60):
+        cats = user % 2 == 0
+        history = (rng.permutation(8)[:4] + (0 if cats else 8)).tolist()
+        after = [16, 17 if cats else 18]
+        rows.append((f"u{user}", "1", "", history, after, [*history, *after], [], [], []))
+    frame = spark.createDataFrame(rows, f"{EXAMPLE}, {REST}")
+    write_examples(frame, folder / "examples", at_most=100, seed=1, change=change)
+    shop, scorer, figures = crowd(folder / "shop"), tiny.scorer(layers=2), iter(range(99))
+    fine_tune(scorer, tiny.tokens(), shop, folder / "examples", plan(), lambda _: next(figures), lambda _: None,
+              folder / "checkpoints")  # fmt: skip
+    recommender = Recommender(
+        catalogue=shop, scorer=scorer, tokens=tiny.tokens(), sizes=tiny.sizes(popularity=30), fusion=None
+    )
+    gains = []
+    for scored in recommender.score([tiny.user(f"{n}", (rng.permutation(8)[:4] + 8).tolist()) for n in range(10)]):
+        logits = dict(zip(scored.proposals.items.tolist(), scored.features[:, COLUMN["pair_logit"]], strict=True))
+        gains.append(logits[17] - np.mean([logits[item] for item in range(19, 25)]))
+    return float(np.mean(gains))
+
+
+def test_mixing_carries_over_what_users_of_a_common_item_like(spark: SparkSession, tmp_path: Path) -> None:
+    def mixing(frame: DataFrame) -> DataFrame:
+        return add_copies(frame, None, mix=0.7, copies=3, seed=1)
+
+    def without_common_items(frame: DataFrame) -> DataFrame:
+        apart = add_copies(frame.withColumn("positives", F.array(F.hash("user_id"))), None, mix=0.7, copies=3, seed=1)
+        return apart.drop("positives").join(frame.select("user_id", "positives"), on="user_id", how="inner")
+
+    mixed, plain, broken = (
+        taste_of_the_others(spark, tmp_path / name, change)
+        for name, change in (("mixed", mixing), ("plain", None), ("broken", without_common_items))
+    )
+    assert mixed > max(plain, broken) + 1
