@@ -1,7 +1,7 @@
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec.domain.noise import MASKED, Noise, cut, delete, draws, mask, swap
@@ -16,11 +16,13 @@ def is_subsequence(part: list[str], whole: list[str]) -> bool:
     return all(word in rest for word in part)
 
 
+@settings(deadline=None)
 @given(words, shares, seeds)
 def test_swapping_keeps_every_word(text: list[str], share: float, seed: int) -> None:
     assert Counter(swap(text, share, draws(seed))) == Counter(text)
 
 
+@settings(deadline=None)
 @given(words, shares, seeds)
 def test_deleting_keeps_the_order_and_at_least_one_word(text: list[str], share: float, seed: int) -> None:
     left = delete(text, share, draws(seed))
@@ -28,6 +30,7 @@ def test_deleting_keeps_the_order_and_at_least_one_word(text: list[str], share: 
     assert len(left) >= min(len(text), 1)
 
 
+@settings(deadline=None)
 @given(words, shares, seeds)
 def test_masking_keeps_the_places_of_all_other_words(text: list[str], share: float, seed: int) -> None:
     masked = mask(text, share, draws(seed))
@@ -35,6 +38,7 @@ def test_masking_keeps_the_places_of_all_other_words(text: list[str], share: flo
     assert all(after in (before, MASKED) for before, after in zip(text, masked, strict=True))
 
 
+@settings(deadline=None)
 @given(words, shares, seeds)
 def test_cutting_leaves_one_run_of_the_length_that_is_set(text: list[str], share: float, seed: int) -> None:
     left = cut(text, share, draws(seed))
