@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -8,8 +9,9 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from llmrec.config import load_config
 from llmrec.errors import ArtifactError, ConfigError, InputTableError
 from llmrec.nn.tokens import Tokens
-from llmrec.pipelines.augment import open_rewriter
+from llmrec.pipelines.augment import Augmentation, open_rewriter
 from llmrec.settings import Augment, Config, Encoder, Train
+from llmrec.spark.shipping import Shipped
 from tests import tiny
 
 
@@ -72,3 +74,20 @@ def test_where_no_scorer_learns_there_is_nothing_to_augment(without: str) -> Non
         with pytest.raises(ConfigError, match=r"augment changes what fine-tuning reads: with scorer .* no scorer is"):
             load_config(None, [f"train.{without}", f"train.augment.{said}"])
     assert load_config(None, [f"train.{without}", "train.augment.copies=2"]).train.augment.copies == 2
+
+
+def test_a_profile_is_copied_as_each_example_tells_it(spark: SparkSession, encoder: Path, tmp_path: Path) -> None:
+    asked, tokens = config(encoder, swap=0.9, copies=2), tiny.tokens()
+    rewriter = open_rewriter(asked, tokens)
+    assert rewriter is not None
+    rewriter.save(tmp_path / "rewriter")
+    rows = [("a", "1", "red tea", [1], [2]), ("a", "2", "blue tea", [1], [3]), ("b", "1", "", [1], [2])]
+    sampled = spark.createDataFrame(
+        rows, "user_id string, part string, text string, history array<int>, positives array<int>"
+    )
+    added = Augmentation(asked, sampled, Shipped(str(tmp_path / "rewriter"), ""), "").examples(sampled)
+    found = {(row.user_id, row.part): [one.profile for one in row.copies] for row in added.collect()}
+    red, blue = (sorted(pieces.tolist()) for pieces in tokens.pieces(["red tea", "blue tea"], 9))
+    assert [sorted(one) for one in found["a", "1"]] == [red] * 2
+    assert [sorted(one) for one in found["a", "2"]] == [blue] * 2
+    assert found["b", "1"] == [None, None]

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from llmrec.domain.features import COLUMN
 from llmrec.domain.noise import Noise
 from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.examples import Shards
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.rewriter import Rewriter, Rewriting
 from llmrec.nn.training import fine_tune
@@ -153,3 +154,24 @@ def test_mixing_carries_over_what_users_of_a_common_item_like(spark: SparkSessio
         for name, change in (("mixed", mixing), ("plain", None), ("broken", without_common_items))
     )
     assert mixed > max(plain, broken) + 1
+
+
+def test_words_that_users_wrote_are_read_beside_their_own_items_alone(spark: SparkSession, tmp_path: Path) -> None:
+    rng, rows, wrote = np.random.default_rng(0), [], {}
+    for user in range(40):
+        history = rng.permutation(100)[:6].tolist()
+        words = [f"of {user} on {item}" for item in history] if user % 4 else []
+        wrote.update(((f"text of {user}", item), text) for item, text in zip(history, words, strict=bool(words)))
+        rows.append((f"u{user}", "1", f"text of {user}", history, [100 + user % 2], [], words, [], []))
+    frame = spark.createDataFrame(rows, f"{EXAMPLE}, {REST}")
+    folder, mixed_in = tmp_path / "examples", 0
+    write_examples(
+        frame, folder, at_most=100, seed=1, change=lambda kept: add_copies(kept, None, mix=0.5, copies=3, seed=1)
+    )
+    read = list(Shards(folder, lambda _: lambda one, rng: np.zeros(0, np.int32), seed=1))
+    for example in read:
+        said = [wrote.get((example.text, item), "") for item in example.history.tolist()]
+        assert list(example.words) == (said if int(example.text.split()[-1]) % 4 else [])
+        mixed_in += list(example.words).count("")
+    assert len(read) == 40
+    assert mixed_in > 20
