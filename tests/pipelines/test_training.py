@@ -114,7 +114,9 @@ def test_a_training_is_taken_up_only_by_one_with_the_same_teacher(spark: SparkSe
     )
     night = Night(items, parts, parts, parts, parts, date(2026, 1, 31))
     teachers = [None, *(ModelInfo(Path("teacher"), "", version, {}) for version in ("one", "other"))]
-    keys = [training_key("encoder", teacher, examples, parts, night, Config()) for teacher in (*teachers, teachers[1])]
+    keys = [
+        training_key("encoder", teacher, examples, parts, night, None, Config()) for teacher in (*teachers, teachers[1])
+    ]
     assert len(set(keys[:3])) == 3
     assert keys[3] == keys[1]
 
