@@ -225,7 +225,7 @@ def _print(standings: Sequence[Standing], users: int, seed: int) -> None:
     """Print the figures of all models, and how sure the differences to the last one are."""
     *others, new = standings
     table = Table(title=f"{users:,} validation users, the same for all")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for name in new.means():
         table.add_column(name, justify="right")
     for standing in standings:

@@ -56,12 +56,12 @@ class Standing:
         """Return its figures by name."""
         found: dict[str, float] = {}
         if self.pairs is not None:
-            found["pair scorer: NDCG@10"] = float(self.pairs.ndcg.mean())
+            found["pairs: NDCG@10"] = float(self.pairs.ndcg.mean())
             if np.isfinite(self.pairs.loss).any():
-                found["pair scorer: loss"] = float(np.nanmean(self.pairs.loss))
+                found["pairs: loss"] = float(np.nanmean(self.pairs.loss))
         if self.lists is not None:
             found |= {"lists: NDCG@10": float(self.lists.ndcg.mean()), "lists: HR@10": float(self.lists.hr.mean())}
-            found |= {"lists: loss": self.lists.loss, "lists: calibration error": self.lists.calibration_error}
+            found |= {"lists: loss": self.lists.loss, "lists: ECE": self.lists.calibration_error}
         return found
 
 
