@@ -8,6 +8,7 @@ The second goes on from the present champion with what is new; the third goes ba
 """
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -137,6 +138,7 @@ def main(run: Run) -> None:
             "validation_ndcg@10_before_fine_tuning": outcome.ndcg_before,
             "training_losses": outcome.losses,
             "parameters": {"learning": outcome.learning, "all": outcome.parameters},
+            **({"positions": outcome.positions} if outcome.positions else {}),
         }  # fmt: skip
         metrics = {
             **tuning,
@@ -161,6 +163,9 @@ def main(run: Run) -> None:
     print(said)
     if outcome:
         print(f"{outcome.learning:,} of {outcome.parameters:,} parameters learned in {outcome.steps} steps")
+        if outcome.positions:
+            odds = ", ".join(f"{math.exp(one):.2f}" for one in outcome.positions)
+            print(f"odds of a click by position, against the first: {odds}")
 
 
 def _open(run: Run, champion: ModelInfo | None) -> tuple[Scorer | Unread, Tokens]:

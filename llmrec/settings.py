@@ -216,6 +216,9 @@ class Train(Settings):
     all that is compared; in-batch learns the vectors."""
     teacher: str | None = None
     """The model folder, written by train, that distill learns from: one that is too slow for a night, as a rule."""
+    position_bias: bool = False
+    """Whether what was shown at the same place has something in common that is no matter of taste: a term for each
+    place is learned beside the scores and left out of them (learn_from: impressions)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """How far two-class and bce move the truth towards even chances."""
     cached_layers: int = Field(default=4, ge=0)
@@ -314,6 +317,10 @@ class Train(Settings):
                 f"teacher is {self.teacher}: with scorer {self.scorer} and ranker {self.ranker} no scorer is trained, "
                 "expected others"
             )
+        if self.position_bias and self.learn_from != "impressions":
+            raise ValueError(f"position_bias needs places: learn_from is {self.learn_from}, expected impressions")
+        if self.position_bias and not chosen & {"listwise", "bpr", "two-class", "bce"}:
+            raise ValueError(f"position_bias is of the scores of pairs: objectives are {sorted(chosen)}")
         if self.label_smoothing and not chosen & {"two-class", "bce"}:
             raise ValueError(f"label_smoothing is of two-class and bce: objectives are {sorted(chosen)}")
         if (self.augment.rewrites or self.augment.mix) and not self.fine_tunes:

@@ -13,6 +13,7 @@ from llmrec.nn.catalogue import Catalogue, Floats, Longs
 from llmrec.nn.copies import Copies
 from llmrec.nn.examples import Example
 from llmrec.nn.parallel import place
+from llmrec.nn.positions import UNKNOWN
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.tokens import Pieces, Tokens
 
@@ -48,6 +49,8 @@ class Batch:
     """(P,) NaN where there is none."""
     taught: Tensor
     """(P,) the teacher's logits, NaN without one."""
+    position: Tensor
+    """(P,) where the item was shown, from 0 on; negative where it was not."""
     taken: Tensor
     """(processes,) how many positives each process has; A in all."""
     own: Tensor
@@ -116,7 +119,8 @@ class Collator:
             items=torch.from_numpy(items), user=torch.from_numpy(user), item=torch.from_numpy(item),
             column=torch.from_numpy(column), positive=torch.from_numpy(column < taken[user]),
             observed=torch.from_numpy(column < shown[user]),
-            ratings=torch.from_numpy(np.concatenate([_ratings(*of) for of in zip(examples, sizes, strict=True)])),
+            ratings=_laid_out([e.ratings for e in examples], sizes, np.nan),
+            position=_laid_out([e.positions for e in examples], sizes, UNKNOWN),
             taught=torch.from_numpy(taught),
             taken=torch.tensor(by_process), own=torch.arange(int(taken.sum())) + sum(by_process[:rank]),
             shares=torch.from_numpy((counts[positives] + 1) / (counts.sum() + len(counts))).float(),
@@ -135,5 +139,7 @@ def user_sequences(examples: Sequence[Example], tokens: Tokens, pieces: Callable
     return tokens.user_sequences(profiles, histories, [e.words for e in examples])
 
 
-def _ratings(example: Example, size: int) -> npt.NDArray[np.float32]:
-    return np.pad(example.ratings, (0, size - len(example.ratings)), constant_values=np.nan)
+def _laid_out(known: Sequence[npt.NDArray[np.generic]], sizes: npt.NDArray[np.int64], filler: float) -> Tensor:
+    """Lay what is ``known`` of the first items of lists end to end, with ``filler`` for the others of each."""
+    filled = [np.pad(own, (0, size - len(own)), constant_values=filler) for own, size in zip(known, sizes, strict=True)]
+    return torch.from_numpy(np.concatenate(filled))

@@ -21,8 +21,8 @@ from llmrec.domain.users import Items, User
 from llmrec.nn.tokens import Pieces
 
 ITEM_COLUMNS = ("history", "positives", "seen", "others")
-"""Columns of a shard, beside text, the user's own words and ratings: arrays of item indexes, as in `Example`."""
-RATINGS = "ratings"
+"""Columns of a shard that hold item indexes, as in `Example`; text and what the user wrote stand beside them."""
+RATINGS, POSITIONS = "ratings", "positions"
 WORDS = "words"
 COPIES = "copies"
 """Column of shards that have it: for each copy of an example the word pieces of its profile and its history."""
@@ -52,6 +52,8 @@ class Example:
     """Items that were shown or taken next, but not liked."""
     ratings: npt.NDArray[np.float32] = field(default_factory=_no_ratings)
     """What the user gave the positives, then the others; NaN where that is not known, empty if of none."""
+    positions: npt.NDArray[np.int32] = field(default_factory=_no_items)
+    """Where the positives, then the others were shown, from 0 on; negative if that is not known, empty if of none."""
     negatives: Items = field(default_factory=_no_items)
     """Items drawn from those the user did not take."""
     words: Sequence[str] = field(default=(), repr=False)
@@ -117,6 +119,7 @@ def write_examples(folder: Path, examples: Sequence[Example]) -> None:
     }
     columns[WORDS] = pa.array([list(one.words) for one in examples], pa.list_(pa.string()))
     columns[RATINGS] = pa.array([one.ratings for one in examples], pa.list_(pa.float32()))
+    columns[POSITIONS] = pa.array([one.positions for one in examples], pa.list_(pa.int32()))
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / "examples.parquet")
 
@@ -135,8 +138,8 @@ def _reading(row: dict[str, Any], rng: np.random.Generator) -> Example:
     """Return the example of a row, or one of its copies, with what is drawn for its item texts."""
     history, positives, seen, others = (np.asarray(row[name], np.int32) for name in ITEM_COLUMNS)
     example = Example(
-        row[C.TEXT], history, positives, seen, others, np.asarray(row[RATINGS], np.float32), words=row[WORDS],
-        draw=int(rng.integers(1 << 32)),
+        row[C.TEXT], history, positives, seen, others, np.asarray(row[RATINGS], np.float32),
+        positions=np.asarray(row[POSITIONS], np.int32), words=row[WORDS], draw=int(rng.integers(1 << 32)),
     )  # fmt: skip
     copies = row.get(COPIES) or []
     number = int(rng.integers(len(copies) + 1))

@@ -8,6 +8,7 @@ from llmrec.nn.device import autocast
 from llmrec.nn.losses import bpr, disagreement, distance, distilled, in_batch, listwise, two_class
 from llmrec.nn.parallel import gather, mean
 from llmrec.nn.plan import TrainingPlan
+from llmrec.nn.positions import PositionBias
 from llmrec.nn.ragged import take
 from llmrec.nn.scorer import ItemStates, Scorer
 from llmrec.nn.state_cache import StateCache
@@ -30,6 +31,7 @@ class Objectives(nn.Module):
     def __init__(self, scorer: Scorer, plan: TrainingPlan, cache: StateCache | None) -> None:
         super().__init__()
         self.scorer = scorer
+        self.positions = PositionBias() if plan.position_bias else None
         self._plan, self._cache = plan, cache
 
     def forward(self, fields: dict[str, Tensor]) -> Tensor:
@@ -52,7 +54,12 @@ class Objectives(nn.Module):
             items = self._items(batch)
             users = scorer.encode_users(batch.users)
             outputs = scorer.pair_outputs(users, items, batch.user, batch.item)
-        losses = [of * mean(self._of_pairs(name, batch, outputs)) for name, of in weights.items() if name != IN_BATCH]
+        logits = outputs[:, 0] if self.positions is None else outputs[:, 0] + self.positions(batch.position)
+        losses = [
+            of * mean(self._of_pairs(name, batch, logits, outputs[:, -1]))
+            for name, of in weights.items()
+            if name != IN_BATCH
+        ]
         if IN_BATCH in weights:
             losses.append(weights[IN_BATCH] * mean(self._of_vectors(batch, items, users.vectors)))
         return torch.stack(losses).sum(), outputs[:, 0]
@@ -68,12 +75,12 @@ class Objectives(nn.Module):
         owner, everyones = batch.user[batch.positive], gather(vectors, batch.taken.tolist())
         return in_batch(users[owner], everyones, batch.shares.log(), batch.known[owner], batch.own)
 
-    def _of_pairs(self, name: str, batch: Batch, outputs: Tensor) -> Tensor:
-        """Return the losses ``name`` of what the head says of pairs, (P, outputs)."""
-        logits, positive = outputs[:, 0], batch.positive
+    def _of_pairs(self, name: str, batch: Batch, logits: Tensor, ratings: Tensor) -> Tensor:
+        """Return the losses ``name`` of the logits and ratings of pairs, both (P,)."""
+        positive = batch.positive
         if name in RATING:
             known = ~batch.ratings.isnan()
-            return distance(outputs[known, -1], self._standard(batch.ratings[known]), 2 if name == "mse" else 1)
+            return distance(ratings[known], self._standard(batch.ratings[known]), 2 if name == "mse" else 1)
         if name == "two-class":
             return two_class(logits, positive, self._plan.label_smoothing)
         if name == "bce":

@@ -38,6 +38,7 @@ class TrainingPlan:
     """Of what is learned, where ratings are."""
     teacher: Path | None = None
     """Folder of `llmrec.nn.teacher.write_teacher`, where a teacher is learned from."""
+    position_bias: bool = False
     label_smoothing: float = 0.0
     layer_decay: float = 1.0
     weight_decay: float = 0.01
@@ -81,6 +82,8 @@ class Outcome:
     """How many parameters learned."""
     parameters: int
     """How many there were, with those that were added."""
+    positions: list[float] = field(default_factory=list)
+    """What each place of a list adds to the log-odds of a click, against the first; empty where it was not learned."""
 
 
 Judge = Callable[[Scorer], float]

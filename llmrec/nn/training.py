@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ from llmrec.nn.tuning import Tuned
 
 _LEAST = 0.01
 _SLACK = 0.01
+_POSITION_RATE = 0.05
+"""Of log-odds of places: a few numbers, which every list tells something of, whatever suits the encoder."""
 _NDCG, _SPENT = "eval_ndcg", "seconds"
 _FINISHED, _STOPPED = "finished.safetensors", "stopped"
 """The weights that training came to; that it is over."""
@@ -102,12 +104,14 @@ def fine_tune(
         train_dataset=shards,
         eval_dataset=[],  # the judge stands in for it
         data_collator=Collator(tokens, catalogue, teach, copies),
-        optimizers=(_optimiser(scorer, plan), None),
+        optimizers=(_optimiser(objectives, plan), None),
         callbacks=[EarlyStoppingCallback(plan.patience)],
     )
     trainer.remove_callback(PrinterCallback)
     with quiet():
         outcome = trainer.learn(tuned, plan, shards, judge, report, before)
+    if objectives.positions is not None:
+        outcome = replace(outcome, positions=objectives.positions.learned())
     if place()[0] == 0:
         weights = {name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}
         with _kept(checkpoints):
@@ -361,14 +365,17 @@ def _arguments(plan: TrainingPlan, examples: int, device: torch.device, checkpoi
     return arguments
 
 
-def _optimiser(scorer: Scorer, plan: TrainingPlan) -> torch.optim.Optimizer:
+def _optimiser(objectives: Objectives, plan: TrainingPlan) -> torch.optim.Optimizer:
     """Return AdamW with ten times the rate for the head, and a rate that falls from block to block downwards."""
+    scorer = objectives.scorer
     backbone, rate = scorer.backbone, plan.learning_rate
     parts = [(scorer.head, 10 * rate)] + [
         (part, rate * plan.layer_decay**depth)
         for depth, part in enumerate([*reversed(backbone.stack), backbone.embeddings])
     ]
     groups = [{"params": [one for one in part.parameters() if one.requires_grad], "lr": of} for part, of in parts]
+    if objectives.positions is not None:
+        groups.append({"params": [*objectives.positions.parameters()], "lr": _POSITION_RATE, "weight_decay": 0.0})
     return torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=plan.weight_decay, fused=True)
 
 

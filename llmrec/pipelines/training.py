@@ -162,6 +162,8 @@ def train_scorer(
             f"{settings.learn_from}: all that was shown or taken was liked, expected something that was not, for "
             "objective bce"
         )
+    if settings.position_bias and examples.filter(F.array_max("positions") >= 0).isEmpty():
+        raise InputTableError("impressions: no position is known, expected some for train.position_bias")
     ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
     plan, shards = _plan(config, ratings, work / "teacher"), work / "examples"
     if augmentation is not None:

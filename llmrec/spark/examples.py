@@ -1,7 +1,7 @@
 """Training examples of all users, as nn.examples says, written as Parquet shards that training reads one by one.
 
-An example has user_id, part (which of the user's), text, history, words, positives, others, ratings, seen and scene
-(of the first event after the history; null where that is not known). Words come from the ``moments`` of users.
+An example has user_id, part (which of the user's), text, history, words, positives, others, ratings, positions, seen and
+scene (of the first event after the history; null where that is not known). Words come from the ``moments`` of users.
 """
 
 import math
@@ -13,6 +13,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.nn.examples import POSITIONS, RATINGS
+from llmrec.nn.positions import UNKNOWN
 from llmrec.spark.items import INDEX
 from llmrec.spark.splits import LIKES, first_moment
 from llmrec.spark.users import MOMENTS, WORDS, at_last_time, items_of, latest, words_before
@@ -76,13 +78,22 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
 
     The history is what the user had liked before; it may be empty.
 
-    Input of impressions: request_id, user_id, item, clicked, event_time. Input of events: user_id, item, event_time,
-    likes. Input of users: user_id, text, seen, moments.
+    Positions count from the smallest of the table. An item that was shown twice stands where it was clicked, or else
+    where it came first.
+
+    Input of impressions: request_id, user_id, item, clicked, event_time, position. Input of events: user_id, item,
+    event_time, likes. Input of users: user_id, text, seen, moments.
     """
-    shown = impressions.groupBy(C.REQUEST, C.USER).agg(
+    first = impressions.agg(F.min(C.POSITION).alias("_first"))
+    placed = impressions.crossJoin(F.broadcast(first)).withColumn("_place", F.col(C.POSITION) - F.col("_first"))
+    clicked_at = F.min(F.when(F.col(C.CLICKED), F.col("_place")))
+    once = placed.groupBy(C.REQUEST, C.USER, INDEX).agg(
+        F.min(C.EVENT_TIME).alias(C.EVENT_TIME), (~F.max(C.CLICKED)).alias("_passed"),
+        F.coalesce(clicked_at, F.min("_place"), F.lit(UNKNOWN)).alias("_place"),
+    )  # fmt: skip
+    shown = once.groupBy(C.REQUEST, C.USER).agg(
         F.min(C.EVENT_TIME).alias("_at"),
-        F.array_sort(F.collect_set(F.when(F.col(C.CLICKED), F.col(INDEX)))).alias("_clicked"),
-        F.array_sort(F.collect_set(INDEX)).alias("_shown"),
+        F.array_sort(F.collect_list(F.struct("_passed", INDEX, "_place"))).alias("_shown"),  # what was clicked first
     )
     liked = events.filter(LIKES).groupBy(C.USER).agg(
         F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX))).alias("_liked")
@@ -93,13 +104,15 @@ def of_impressions(impressions: DataFrame, events: DataFrame, users: DataFrame, 
     before = F.coalesce(items_of(F.filter("_liked", lambda e: e["at"] < F.col("_at"))), nothing)
     ready = known.withColumns({
         PART: F.col(C.REQUEST), C.TEXT: F.coalesce(C.TEXT, F.lit("")),
-        "seen": F.array_union(F.coalesce("seen", nothing), "_shown"),  # none of them may be drawn as a negative
+        # none of them may be drawn as a negative
+        "seen": F.array_union(F.coalesce("seen", nothing), items_of("_shown")),
     })  # fmt: skip
     return _examples(
         ready,
         history=latest(at_last_time(before), history),
-        positives=F.col("_clicked"),
-        others=F.array_except("_shown", "_clicked"),
+        positives=items_of(F.filter("_shown", lambda e: ~e["_passed"])),
+        others=items_of(F.filter("_shown", lambda e: e["_passed"])),
+        positions=F.transform("_shown", lambda e: e["_place"]),
         at=F.unix_micros("_at"),
     )
 
@@ -171,12 +184,16 @@ def _examples(
     at: Column,
     others: Column | None = None,
     ratings: Column | None = None,
+    positions: Column | None = None,
     scene: Column | None = None,
 ) -> DataFrame:
+    def array(values: Column | None, kind: str) -> Column:
+        return (F.array() if values is None else values).cast(f"array<{kind}>")
+
     return rows.withColumns({"_moment": at, "_history": history}).select(
         C.USER, PART, C.TEXT, F.col("_history").alias("history"), positives.alias("positives"), "seen",
         words_before(F.col("_history"), F.col("_moment")).alias(WORDS),
         (F.lit(None).cast("string") if scene is None else scene).alias(C.SCENE),
-        (F.array().cast("array<int>") if others is None else others).alias("others"),
-        (F.array().cast("array<float>") if ratings is None else ratings.cast("array<float>")).alias("ratings"),
+        array(others, "int").alias("others"), array(ratings, "float").alias(RATINGS),
+        array(positions, "int").alias(POSITIONS),
     )  # fmt: skip

@@ -71,7 +71,7 @@ def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, m
 
 
 def test_clicks_alone_teach_the_taste_from_impressions_and_the_model_scores_a_night(
-    spark: SparkSession, folder: Path
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = {"red": "blue", "blue": "red"}
     rows = [
@@ -87,6 +87,8 @@ def test_clicks_alone_teach_the_taste_from_impressions_and_the_model_scores_a_ni
     assert metrics["validation_ndcg@10"] > metrics["validation_ndcg@10_before_fine_tuning"] + 0.05
     assert run("score", folder, *learning) == 0
     assert spark.read.format("delta").load(f"{folder}/lake/recommendations").count() == (planted.USERS + 2) * 4
+    assert run("train", folder, *learning, "train.position_bias=true") == 2
+    assert "impressions: no position is known, expected some for train.position_bias" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_too_many_examples_are_sampled_and_the_tasks_of_the_input_do_not_matter(
 
 
 def rows(examples: DataFrame) -> list[tuple]:
-    names = ("user_id", "part", "text", "history", "positives", "others", "ratings", "seen")
+    names = ("user_id", "part", "text", "history", "positives", "others", "ratings", "seen", "positions")
     return sorted(tuple(row[name] for name in names) for row in examples.collect())
 
 
@@ -75,7 +75,7 @@ def test_of_events_what_was_not_liked_is_kept_apart_and_both_come_with_ratings(s
     found = rows(of_events(events, users, counted=9, positives=2, history=2))
     # Item 1 of a stands at its last time; b has liked nothing before the cut.
     assert [row[:6] for row in found] == [("a", "3", "of a", [3], [5, 1], [])]
-    assert found[0][6:] == ([4.0, 3.0], [1, 2])
+    assert found[0][6:] == ([4.0, 3.0], [1, 2], [])
     [first, second] = rows(of_events(events.filter("day < 6"), users, counted=9, positives=2, history=2))
     assert (first[3], first[4], first[5]) == ([1], [3], [2])
     assert math.isnan(first[6][0])
@@ -85,9 +85,10 @@ def test_of_events_what_was_not_liked_is_kept_apart_and_both_come_with_ratings(s
 
 def test_of_impressions_clicks_are_set_against_what_was_shown_with_the_history_before(spark: SparkSession) -> None:
     impressions = spark.createDataFrame(
-        [("r1", "a", 7, True, 5), ("r1", "a", 8, False, 5), ("r1", "a", 9, False, 5), ("r1", "a", 7, False, 5),
-         ("r2", "a", 8, False, 9), ("r3", "new", 7, True, 9)],
-        "request_id string, user_id string, item int, clicked boolean, second int",
+        [("r1", "a", 7, True, 5, 3), ("r1", "a", 8, False, 5, 2), ("r1", "a", 9, False, 5, None),
+         ("r1", "a", 7, False, 5, 1), ("r2", "a", 8, False, 9, 4), ("r2", "a", 8, False, 9, 2),
+         ("r3", "new", 7, True, 9, 1)],
+        "request_id string, user_id string, item int, clicked boolean, second int, position int",
     ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
     events = spark.createDataFrame(
         [("a", 1, 1, True), ("a", 2, 2, False), ("a", 3, 3, True), ("a", 1, 4, True), ("a", 4, 5, True)],
@@ -96,11 +97,15 @@ def test_of_impressions_clicks_are_set_against_what_was_shown_with_the_history_b
     users = spark.createDataFrame(
         [("a", "of a", [1, 2], [])], f"user_id string, text string, seen array<int>, {MOMENTS}"
     )
+    # Item 7 of r1 stands where it was clicked, item 8 of r2 where it came first; places count from the smallest, 1.
     assert rows(of_impressions(impressions, events, users, history=2)) == [
-        ("a", "r1", "of a", [3, 1], [7], [8, 9], [], [1, 2, 7, 8, 9]),
-        ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2, 8]),
-        ("new", "r3", "", [], [7], [], [], [7]),
+        ("a", "r1", "of a", [3, 1], [7], [8, 9], [], [1, 2, 7, 8, 9], [2, 1, -1]),
+        ("a", "r2", "of a", [1, 4], [], [8], [], [1, 2, 8], [1]),
+        ("new", "r3", "", [], [7], [], [], [7], [0]),
     ]
+    unplaced = impressions.withColumn("position", F.lit(None).cast("int"))
+    found = rows(of_impressions(unplaced, events, users, history=2))
+    assert [row[-1] for row in found] == [[-1, -1, -1], [-1], [-1]]
 
 
 def kept_of(spark: SparkSession, replay: float, seed: int = 1) -> list[tuple[str, bool]]:
@@ -157,8 +162,8 @@ def test_only_what_was_written_before_the_target_is_read(spark: SparkSession) ->
     assert told(of_likes(users, positives=1, history=9)) == expected
     assert told(of_events(events, users, counted=9, positives=1, history=9, by_scene=True)) == expected
     shown = spark.createDataFrame(
-        [("r1", "a", 7, True, 3), ("r2", "a", 7, True, 4), ("r3", "new", 7, True, 4)],
-        "request_id string, user_id string, item int, clicked boolean, second int",
+        [("r1", "a", 7, True, 3, 1), ("r2", "a", 7, True, 4, 1), ("r3", "new", 7, True, 4, 1)],
+        "request_id string, user_id string, item int, clicked boolean, second int, position int",
     ).withColumn("event_time", F.timestamp_seconds("second"))  # fmt: skip
     assert told(of_impressions(shown, events, users, history=9)) == [
         ([], [], [7], None),
