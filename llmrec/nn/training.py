@@ -47,7 +47,7 @@ from llmrec.nn.tuning import Tuned
 
 _LEAST = 0.01
 _SLACK = 0.01
-_POSITION_RATE = 0.05
+_POSITION_RATE = 0.1
 """Of log-odds of places: a few numbers, which every list tells something of, whatever suits the encoder."""
 _NDCG, _SPENT = "eval_ndcg", "seconds"
 _FINISHED, _STOPPED = "finished.safetensors", "stopped"
