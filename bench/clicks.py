@@ -45,6 +45,7 @@ from llmrec.spark.examples import of_impressions, write_examples
 from llmrec.spark.items import INDEX
 from llmrec.spark.session import start_session
 from llmrec.spark.splits import LIKES
+from llmrec.spark.users import MOMENTS, no_moments
 
 EVENED = "evened AUC"
 WITH, WITHOUT = "fine-tuned, with a term for positions", "fine-tuned, without"
@@ -107,7 +108,7 @@ class Readers:
             pa.table(
                 {C.USER: [user for user, _ in seen], "seen": pa.array([one for _, one in seen], pa.list_(pa.int32()))}
             )
-        ).withColumn(C.TEXT, F.lit(""))
+        ).withColumns({C.TEXT: F.lit(""), MOMENTS: no_moments()})
         rows = spark.createDataFrame(shown).withColumn(C.EVENT_TIME, F.timestamp_seconds(F.lit(1000)))
         events = users.select(C.USER, F.posexplode("seen").alias("_place", INDEX)).select(
             C.USER, INDEX, F.timestamp_seconds("_place").alias(C.EVENT_TIME), F.lit(True).alias(LIKES)

@@ -72,15 +72,12 @@ def main() -> int:
     market = Market.read(args.data, args.seed, users=400 if args.quick else None)
     minutes = (0.5 if args.quick else args.budget_minutes) / len(OBJECTIVES)
     with tempfile.TemporaryDirectory() as folder:
+        texts = TextModels(market, Path(folder), args.seed, args.examples, minutes)
+        systems = {FROZEN: texts.frozen()} | {f"text and biases, {one}": texts.tuned(one) for one in OBJECTIVES}
         spark = start_session("bench", SPARK)
         spark.sparkContext.setLogLevel("ERROR")
         spark.sparkContext.setCheckpointDir(folder)
-        systems = baselines(market, spark, ((8, 0.1),) if args.quick else None)
-        spark.stop()
-        texts = TextModels(market, Path(folder), args.seed, args.examples, minutes)
-        systems[FROZEN] = texts.frozen()
-        for objective in OBJECTIVES:
-            systems[f"text and biases, {objective}"] = texts.tuned(objective)
+        systems = baselines(market, spark, ((8, 0.1),) if args.quick else None) | systems
     _report(market, systems, (time.monotonic() - begun) / 60, args.json)
     return 0
 

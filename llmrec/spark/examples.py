@@ -1,7 +1,8 @@
 """Training examples of all users, as nn.examples says, written as Parquet shards that training reads one by one.
 
-An example has user_id, part (which of the user's), text, history, words, positives, others, ratings, positions, seen and
-scene (of the first event after the history; null where that is not known). Words come from the ``moments`` of users.
+An example has user_id, part (which of the user's), text, history, words, positives, others, ratings, positions, seen
+and scene (of the first event after the history; null where that is not known). Words come from the ``moments`` of
+users.
 """
 
 import math

@@ -63,11 +63,12 @@ def gather_users(
         "seen",
         excluded.alias("excluded"),
         days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
-        (_no_moments() if words is None else F.transform("liked", _moment)).alias(MOMENTS),
+        (no_moments() if words is None else F.transform("liked", _moment)).alias(MOMENTS),
     )
 
 
-def _no_moments() -> Column:
+def no_moments() -> Column:
+    """Return the moments of who wrote nothing that is read."""
     return F.array().cast(f"array<struct<item:int,at:bigint,{C.SCENE}:string,{WORDS}:string>>")
 
 
@@ -127,7 +128,7 @@ def add_profiles(gathered: DataFrame, users: DataFrame, template: Sequence[str],
     joined = add_texts(gathered, users, template, F.lit(scene), how="full")
     nothing = F.array().cast("array<int>")
     filled = {name: F.coalesce(name, nothing) for name in ("liked", "recent", COUNTED, STEPS, "seen", "excluded")}
-    empty = {MOMENTS: F.coalesce(MOMENTS, _no_moments()), C.SEGMENT: F.coalesce(C.SEGMENT, F.lit(""))}
+    empty = {MOMENTS: F.coalesce(MOMENTS, no_moments()), C.SEGMENT: F.coalesce(C.SEGMENT, F.lit(""))}
     return joined.withColumns({**filled, **empty})
 
 
