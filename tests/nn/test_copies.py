@@ -147,7 +147,7 @@ def test_lower_states_are_not_kept_of_items_whose_texts_change(tmp_path: Path) -
 def test_an_example_is_read_as_it_is_or_as_one_of_its_copies_and_anew_in_each_epoch(tmp_path: Path) -> None:
     copy = [{"profile": [7], "history": [3, 9]}, {"profile": None, "history": [4, 5]}]
     rows = [{"text": "t", "history": [1, 2], "words": [], "positives": [6], "others": [], "ratings": [],
-             "seen": [1, 2, 6], "copies": copy} for _ in range(300)]  # fmt: skip
+             "positions": [], "seen": [1, 2, 6], "copies": copy} for _ in range(300)]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "examples.parquet")
     shards = Shards(tmp_path, lambda _: lambda example, rng: np.zeros(0, np.int32), seed=1)
     first = list(shards)
@@ -171,6 +171,7 @@ def test_own_words_stay_with_their_items_in_a_mixed_history(tmp_path: Path) -> N
         "positives": [2],
         "others": [],
         "ratings": [],
+        "positions": [],
         "seen": [0, 1, 2],
         "copies": [{"profile": None, "history": history} for history in ([2, 1], [0, 2], [1, 0])],
     }

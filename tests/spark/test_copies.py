@@ -21,7 +21,7 @@ from tests import tiny
 from tests.nn.planted_shop import plan
 
 EXAMPLE = "user_id string, part string, text string, history array<int>, positives array<int>, seen array<int>"
-REST = "words array<string>, others array<int>, ratings array<float>"
+REST = "words array<string>, others array<int>, ratings array<float>, positions array<int>"
 
 
 def shipped(folder: Path, seed: int = 1) -> Shipped:
@@ -125,7 +125,7 @@ def taste_of_the_others(spark: SparkSession, folder: Path, change: Callable[[Dat
         cats = user % 2 == 0
         history = (rng.permutation(8)[:4] + (0 if cats else 8)).tolist()
         after = [16, 17 if cats else 18]
-        rows.append((f"u{user}", "1", "", history, after, [*history, *after], [], [], []))
+        rows.append((f"u{user}", "1", "", history, after, [*history, *after], [], [], [], []))
     frame = spark.createDataFrame(rows, f"{EXAMPLE}, {REST}")
     write_examples(frame, folder / "examples", at_most=100, seed=1, change=change)
     shop, scorer, figures = crowd(folder / "shop"), tiny.scorer(layers=2), iter(range(99))
@@ -162,7 +162,7 @@ def test_words_that_users_wrote_are_read_beside_their_own_items_alone(spark: Spa
         history = rng.permutation(100)[:6].tolist()
         words = [f"of {user} on {item}" for item in history] if user % 4 else []
         wrote.update(((f"text of {user}", item), text) for item, text in zip(history, words, strict=bool(words)))
-        rows.append((f"u{user}", "1", f"text of {user}", history, [100 + user % 2], [], words, [], []))
+        rows.append((f"u{user}", "1", f"text of {user}", history, [100 + user % 2], [], words, [], [], []))
     frame = spark.createDataFrame(rows, f"{EXAMPLE}, {REST}")
     folder, mixed_in = tmp_path / "examples", 0
     write_examples(
