@@ -21,6 +21,7 @@ from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.alone import Alone
 from llmrec.nn.backbone import Backbone, BackboneShape
 from llmrec.nn.fusion import Fusion
+from llmrec.nn.int8 import STORED, pack_state, unpack_state
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.sequential import Sequential, load_sequential, save_sequential
@@ -55,7 +56,10 @@ class ModelInfo:
 def save_encoder(folder: Path, scorer: Scorer | Unread, tokens: Tokens) -> str:
     """Write weights, configuration and tokenizer to ``folder``; return the encoder version."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in scorer.state_dict().items()}, folder / _WEIGHTS)
+    state = scorer.state_dict()
+    is_rounded = isinstance(scorer, Scorer) and scorer.is_rounded
+    weights = pack_state(state) if is_rounded else state
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / _WEIGHTS)
     tokens.tokenizer.no_truncation()  # else the file, and so the version, would follow the last text that was read
     tokens.tokenizer.save(str(folder / _TOKENIZER))
     settings = {
@@ -63,6 +67,7 @@ def save_encoder(folder: Path, scorer: Scorer | Unread, tokens: Tokens) -> str:
         "backbone": asdict(scorer.backbone.shape) if isinstance(scorer, Scorer) else None,
         "cached_layers": scorer.cached_layers if isinstance(scorer, Scorer) else 0,
         "outputs": scorer.outputs if isinstance(scorer, Scorer) else 1,
+        "weights": STORED if is_rounded else {"float32": "all"},
         "texts": asdict(tokens.limits),
         "tokens": {"first": tokens.first, "between": tokens.between},
     }
@@ -79,10 +84,27 @@ def finish_model(
     folder: Path, ranker: Ranker, facts: dict[str, Any], ablations: Mapping[str, Fusion] | None = None
 ) -> ModelInfo:
     """Add the ranker, those of ``ablations`` by name, and the manifest with ``facts``."""
-    encoder_version = _encoder_version(folder)
     ranker.save(folder / RANKER)
     for name, without in (ablations or {}).items():
         without.save(folder / _WITHOUT.format(name))
+    return _write_manifest(folder, facts)
+
+
+def rework_model(original: ModelInfo, folder: Path, scorer: Scorer, tokens: Tokens, facts: dict[str, Any]) -> ModelInfo:
+    """Write ``original`` with another encoder to ``folder``: its ranker and all else stay as they were.
+
+    The manifest is that of the original with ``facts``.
+    """
+    save_encoder(folder, scorer, tokens)
+    for name in set(original.manifest["files"]) - set(_ENCODER):
+        shutil.copyfile(original.folder / name, folder / name)
+    told = set(json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))) | {"format", "encoder_version", "files"}
+    kept = {name: value for name, value in original.manifest.items() if name not in told}
+    return _write_manifest(folder, kept | facts)
+
+
+def _write_manifest(folder: Path, facts: dict[str, Any]) -> ModelInfo:
+    encoder_version = _encoder_version(folder)
     shas = _shas(folder)
     settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
     manifest = {"format": FORMAT, "encoder_version": encoder_version, **settings, **facts, "files": shas}
@@ -158,9 +180,12 @@ def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
         backbone = Backbone(BackboneShape(**settings["backbone"]))
         scorer = make_scorer(settings["scorer"], backbone, settings["cached_layers"], outputs=settings["outputs"])
     try:
-        scorer.load_state_dict(load_file(folder / _WEIGHTS))
+        weights, is_rounded = unpack_state(load_file(folder / _WEIGHTS))
+        scorer.load_state_dict(weights)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{folder / _WEIGHTS}: does not fit {_SETTINGS} ({str(error)[:300]})") from error
+    if isinstance(scorer, Scorer):
+        scorer.is_rounded = is_rounded
     scorer.requires_grad_(False)
     tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
     return scorer.eval(), Tokens(tokenizer, **settings["tokens"], limits=TextLimits(**settings["texts"]))

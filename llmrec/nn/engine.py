@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from llmrec.nn.attention import Absorbed, ByLength, Grouped, Known, Own, Part, Run, Shared, by_run, softmax
+from llmrec.nn.int8 import from_int8, to_int8
 from llmrec.nn.linear import Precision
 from llmrec.nn.packed import PackedBlock
 from llmrec.nn.prefix import PrefixScorer
@@ -96,10 +97,14 @@ class Engine:
 
     def __init__(self, scorer: PrefixScorer, precision: Precision) -> None:
         shape = scorer.backbone.shape
-        self._scorer, self._precision = scorer, precision
+        self._scorer, self.precision = scorer, precision
         self.device, self.width = scorer.device, scorer.width
         self._blocks = [PackedBlock(block, shape.heads, shape.activation, precision) for block in scorer.backbone.stack]
         self._cached, self._heads = scorer.cached_layers, shape.heads
+        self._words = scorer.backbone.words
+        if precision is Precision.INT8:
+            codes, steps = to_int8(scorer.backbone.embeddings.words.weight)
+            self._words = lambda ids: from_int8(codes[ids], steps[ids])
 
     def encode_users(self, users: Ragged) -> Prefixes:
         """Read B user texts once."""
@@ -172,7 +177,8 @@ class Engine:
         starts = torch.cumsum(texts.lengths, 0) - texts.lengths
         places = order.tokens(starts)
         positions = places - torch.repeat_interleave(starts[order.order], order.lengths)
-        return order, self._scorer.backbone.embed(texts.ids[places], positions, side).to(self._precision.states)
+        states = self._scorer.backbone.place(self._words(texts.ids[places]), positions, side)
+        return order, states.to(self.precision.states)
 
     def _own_blocks(self, states: Tensor, order: ByLength, blocks: Sequence[PackedBlock]) -> Tensor:
         for block in blocks:

@@ -16,16 +16,16 @@ from llmrec.nn.varlen import is_supported
 def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -> PairScorer:
     """Return what scores like ``scorer`` as it is now, and fastest where it is.
 
-    ``precision`` None takes the best floats of the processor; a GPU computes in bfloat16 unless float32 is asked for or
-    it has no kernel for this encoder. int8 exists for the prefix scorer on a CPU, with nothing added to its encoder;
-    elsewhere it means the best floats.
+    ``precision`` None takes int8 where the weights were rounded to it, else the best floats of the processor; a GPU
+    computes in bfloat16 unless float32 is asked for or it has no kernel for this encoder. int8 exists for the prefix
+    scorer on a CPU, with nothing added to its encoder; elsewhere it means the best floats.
     """
     if isinstance(scorer, Unread):
         return scorer
     scorer, on_cpu = scorer.eval(), scorer.device.type == "cpu"
     fast = scorer if isinstance(scorer, PrefixScorer) and scorer.backbone.shape.is_plain else None
     if on_cpu and fast:
-        return Engine(fast, precision or best_float())
+        return Engine(fast, precision or (Precision.INT8 if fast.is_rounded else best_float()))
     if not on_cpu:
         shape = scorer.backbone.shape
         if not is_supported(shape.width // shape.heads, torch.cuda.get_device_capability(scorer.device)):

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from llmrec.nn.backbone import ACTIVATIONS
 from llmrec.nn.device import has_bfloat16
+from llmrec.nn.int8 import to_int8
 
 Linear = Callable[[Tensor], Tensor]
 """(N, K) -> (N, M)."""
@@ -84,16 +85,15 @@ def _int8(weight: Tensor, bias: Tensor, activation: str | None, zero: int) -> Li
 
     A row's step is its own, so that a result does not depend on what else is in the batch.
     """
-    scale = weight.abs().amax(1).clamp(min=1e-12) / 127
-    rounded = (weight / scale[:, None]).round().to(torch.int8)
+    rounded, steps_of_outputs = to_int8(weight)
     packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    zeros = torch.zeros(len(weight), dtype=torch.int64)
     act = ACTIVATIONS[activation] if activation else None
     run = torch.ops.onednn.qlinear_pointwise
 
     def linear(x: Tensor) -> Tensor:
         codes, steps = _codes(x, zero)
-        multiplied = run(codes, 1.0, zero, packed, scale, zeros, None, 1.0, 0, x.dtype, "none", [], "")
+        multiplied = run(codes, 1.0, zero, packed, steps_of_outputs, zeros, None, 1.0, 0, x.dtype, "none", [], "")
         summed = torch.addcmul(bias.to(x.dtype), multiplied, steps)
         return act(summed) if act else summed
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from llmrec.nn.backbone import Block
+from llmrec.nn.int8 import rounded
 from llmrec.nn.linear import Precision, pack
 
 # Shape letters: N tokens, H heads, E head width, D = H * E.
@@ -18,7 +19,10 @@ class PackedBlock:
         self._block, self._heads = block, heads
         width = block.query.weight.shape[1]
         scale = (width // heads) ** -0.5
-        weights = [block.query.weight * scale, block.key.weight, block.value.weight]
+        # Rounded before anything is made of them, so that all of it is of the same weights.
+        held = rounded if precision is Precision.INT8 else _as_it_is
+        query, key, value = (held(layer.weight) for layer in (block.query, block.key, block.value))
+        weights = [query * scale, key, value]
         biases = [block.query.bias * scale, block.key.bias, block.value.bias]
         self._query = pack(weights[0], biases[0], precision)
         self._key_value = pack(torch.cat(weights[1:]), torch.cat(biases[1:]), precision)
@@ -26,7 +30,7 @@ class PackedBlock:
         self._output = pack(block.output.weight, block.output.bias, precision)
         self._up = pack(block.up.weight, block.up.bias, precision, activation)
         self._down = pack(block.down.weight, block.down.bias, precision, activated=True)
-        by_head = [block.key.weight, block.value.weight, block.key.bias[:, None], block.value.bias[:, None]]
+        by_head = [key, value, block.key.bias[:, None], block.value.bias[:, None]]
         self.key, self.value, self.key_bias, self.value_bias = (
             flat.unflatten(0, (heads, -1)).to(precision.states) for flat in by_head
         )
@@ -52,3 +56,7 @@ class PackedBlock:
 
     def _split(self, flat: Tensor, parts: int) -> Sequence[Tensor]:
         return flat.view(len(flat), parts, self._heads, -1).unbind(1)
+
+
+def _as_it_is(weight: Tensor) -> Tensor:
+    return weight

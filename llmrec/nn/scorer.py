@@ -82,6 +82,8 @@ class Scorer(nn.Module, ABC):
         self.head = head
         self.outputs = outputs
         """1: a logit, which may stand for a rating; 2: a logit and a rating."""
+        self.is_rounded = False
+        """Whether int8 holds its weights as they are (nn.int8)."""
 
     @property
     def device(self) -> torch.device:

@@ -108,6 +108,7 @@ def continue_scorer(model: ModelInfo, config: Config) -> tuple[Scorer, Tokens]:
             f"train.objectives: ask for {outputs} output(s), the model to go on from has {scorer.outputs}; expected "
             "objectives of the same kind"
         )
+    scorer.is_rounded = False  # what it learns may lie between two codes
     return scorer.requires_grad_(True).train(), tokens
 
 
