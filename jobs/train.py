@@ -3,8 +3,10 @@
     spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-23
     spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-30 --from champion --since 1998-04-23
     python jobs/train.py --config conf/demo.yaml --rollback
+    spark-submit jobs/train.py --config conf/demo.yaml --run-date 1998-04-23 --export int8 layers=4 --export-to small
 
-The second goes on from the present champion with what is new; the third goes back to the one before it.
+The second goes on from the present champion with what is new; the third goes back to the one before it; the fourth
+makes a smaller model of it.
 """
 
 import argparse
@@ -25,7 +27,8 @@ from rich.table import Table
 from llmrec import columns as C
 from llmrec.cli import Job, Run
 from llmrec.errors import ConfigError
-from llmrec.models import instead_of_training, open_champion, publish_model, require_place
+from llmrec.export import before_spark, export_model
+from llmrec.models import open_champion, publish_model, require_place
 from llmrec.nn.artifact import ModelInfo, add_sequential, finish_model, load_encoder, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.content import ContentScorer
@@ -78,10 +81,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="with --from: learn from what is new since then"
     )
     parser.add_argument("--rollback", action="store_true", help="go back to the champion before, and stop")
+    parser.add_argument(
+        "--export", nargs="+", metavar="OPTION", help="make the model smaller instead: int8, layers=N, heads=N"
+    )
+    parser.add_argument("--export-to", type=Path, metavar="FOLDER", help="with --export: where it goes")
 
 
 def main(run: Run) -> None:
-    """Read tables, fine-tune, fit the ranker, compare, publish."""
+    """Read tables, fine-tune, fit the ranker, compare, publish; or export."""
+    if run.args.export:
+        export_model(run)
+        return
     require_place(run.config)
     champion, teacher = open_champion(run), open_teacher(run.config)
     scorer, tokens = _open(run, champion)
@@ -239,14 +249,10 @@ def _print(standings: Sequence[Standing], users: int, seed: int) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     for found in filter(None, (compare(new, other, seed) for other in others)):
-        console.print(
-            f"NDCG@10 of {found.by}, new against {found.other}: {found.difference:+.4f} (95 % interval "
-            f"{found.low:+.4f} to {found.high:+.4f}, paired bootstrap p = {found.p:.3f})",
-            highlight=False,
-        )
+        console.print(found.said(), highlight=False)
 
 
-JOB = Job("train", main, __doc__, arguments=add_arguments, instead=instead_of_training)
+JOB = Job("train", main, __doc__, arguments=add_arguments, instead=before_spark)
 
 if __name__ == "__main__":
     sys.exit(JOB.run())

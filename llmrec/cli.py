@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -83,12 +84,12 @@ class Run:
         require_rows(rows, self.table(table))
         return rows
 
-    def read_night(self) -> dict[str, DataFrame | None]:
+    def read_night(self) -> dict[str, Any]:
         """Read what a night is made of; only events and items must be there.
 
         A missing table of allowed items is None: unlike one without rows, it allows everything.
         """
-        tables: dict[str, DataFrame | None] = {table: self.read_nonempty(table) for table in (C.EVENTS, C.ITEMS)}
+        tables = {table: self.read_nonempty(table) for table in (C.EVENTS, C.ITEMS)}
         tables |= {table: self.read(table, optional=True) for table in (C.USERS, C.CANDIDATES, C.DENIED)}
         return tables | {C.ALLOWED: self.read(C.ALLOWED) if self.has(C.ALLOWED) else None}
 

@@ -36,7 +36,7 @@ def find_model(config: Config, copied: Path) -> ModelInfo:
 
     Raises RegistryError if there is none of that name, and ArtifactError as `resolve_model`.
     """
-    model = resolve_model(config.model) if _is_folder(config) else _find_registered(config, copied)
+    model = resolve_model(config.model) if in_folder(config) else _find_registered(config, copied)
     if model is None:
         raise RegistryError(f"model: {config.model} is not in the registry; expected one: run jobs/train.py")
     return model
@@ -44,7 +44,7 @@ def find_model(config: Config, copied: Path) -> ModelInfo:
 
 def open_champion(run: Run) -> ModelInfo | None:
     """Return the model whose place a new one would take; None where none can be compared with, which is said."""
-    if _is_folder(run.config):
+    if in_folder(run.config):
         return None
     try:
         return _find_registered(run.config, run.work_folder() / "registered")
@@ -59,7 +59,7 @@ def require_place(config: Config) -> None:
     Raises OutputError as `require_replaceable`, RegistryError if the registry cannot be reached, and ConfigError if the
     settings name one version.
     """
-    if _is_folder(config):
+    if in_folder(config):
         require_replaceable(Path(config.model))
         return
     registry, address = _registry(config)
@@ -82,7 +82,7 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
         champion: what `open_champion` returned.
     """
     config = run.config
-    if _is_folder(config):
+    if in_folder(config):
         replace_folder(model.folder, Path(config.model))
         return f"model {model.version} written to {config.model}"
     from llmrec.registry import Facts
@@ -124,7 +124,7 @@ def roll_back(config: Config) -> None:
     Raises ConfigError for a model in a folder, RegistryError if there is none to go back to, and ArtifactError if that
     one is no longer as it was registered.
     """
-    if _is_folder(config):
+    if in_folder(config):
         raise ConfigError(
             f"model: is the folder {config.model}, which keeps no earlier one; expected models:/NAME@ALIAS"
         )
@@ -145,7 +145,8 @@ def instead_of_training(args: argparse.Namespace, config: Config) -> bool:
     return bool(args.rollback)
 
 
-def _is_folder(config: Config) -> bool:
+def in_folder(config: Config) -> bool:
+    """Tell whether the model of the settings is a folder, not one in the registry."""
     return not config.model.startswith("models:")
 
 

@@ -421,8 +421,9 @@ class Score(Settings):
     partitions: PositiveInt = 16
     """Tasks of the scoring stage; at least a few per core, so that progress shows."""
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
-    """What BERT multiplies on a CPU; auto: bfloat16 where it is fast, else float32. int8
-    costs quality; it is for the prefix scorer, with nothing added to the encoder: elsewhere it means auto."""
+    """What BERT multiplies on a CPU; auto: int8 if the model was exported to it, else bfloat16 where that is fast, else
+    float32. int8 costs quality; it is for the prefix scorer, with nothing added to the encoder: elsewhere it means the
+    best floats."""
 
 
 class Evaluate(Settings):

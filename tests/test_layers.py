@@ -28,10 +28,11 @@ MAY_IMPORT = {
     "lock": BOTTOM,
     "cli": {"config", "settings", *SPARK},
     "models": {"cli", "registry", "settings", "pipelines", *SPARK},
-    "jobs": {"cli", "lock", "models", "progress", "pipelines", "report", *SPARK},
+    "export": {"cli", "models", "settings", "pipelines", *SPARK},
+    "jobs": {"cli", "export", "lock", "models", "progress", "pipelines", "report", *SPARK},
 }
 """What the modules of each layer may import of llmrec. Settings reach a job by way of cli."""
-KNOW_SPARK = {"spark", "pipelines", "progress", "cli", "models", "jobs"}
+KNOW_SPARK = {"spark", "pipelines", "progress", "cli", "models", "export", "jobs"}
 MODEL_LIBRARIES = {"torch", "transformers", "tokenizers", "safetensors", "lightgbm"}
 
 

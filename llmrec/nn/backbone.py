@@ -21,7 +21,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
 }
 
-# Shape letters: S texts, N tokens, T tokens of the longest text, H heads, E head width, D = H * E.
+# Shape letters: S texts, N tokens, T tokens of the longest text, H heads, E head width, D width, A = H * E, which is D
+# but where heads were taken out.
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class BackboneShape:
     """Of each block's positions where these are rotary (ModernBERT); empty where they are learned (BERT)."""
     windows: Sequence[int] = ()
     """With rotary positions: how many tokens to either side each block lets a token see; 0 where it sees all."""
+    head_width: int = 0
+    """Of queries, keys and values where heads were taken out; 0 where heads share the width (nn.pruning)."""
+
+    @property
+    def width_of_head(self) -> int:
+        """E."""
+        return self.head_width or self.width // self.heads
 
     @property
     def is_plain(self) -> bool:
@@ -80,10 +88,11 @@ class Block(nn.Module, ABC):
 
     def __init__(self, shape: BackboneShape, place: int, up_width: int) -> None:
         super().__init__()
-        self.query = nn.Linear(shape.width, shape.width)
-        self.key = nn.Linear(shape.width, shape.width)
-        self.value = nn.Linear(shape.width, shape.width)
-        self.output = nn.Linear(shape.width, shape.width)
+        attending = shape.heads * shape.width_of_head
+        self.query = nn.Linear(shape.width, attending)
+        self.key = nn.Linear(shape.width, attending)
+        self.value = nn.Linear(shape.width, attending)
+        self.output = nn.Linear(attending, shape.width)
         self.up = nn.Linear(shape.width, up_width)
         self.down = nn.Linear(shape.inner_width, shape.width)
         self.window = shape.windows[place] if shape.windows else 0
@@ -108,7 +117,7 @@ class Block(nn.Module, ABC):
         return self._turn(self._split(self.key(states)), position), self._split(self.value(states))
 
     def after_attention(self, states: Tensor, attended: Tensor) -> Tensor:
-        """Finish the block: states and attended values, both (N, D), give the next states (N, D)."""
+        """Finish the block: states (N, D) and attended values (N, A) give the next states (N, D)."""
         if self.recompute and self.training:
             again: Tensor = checkpoint(self._finish, states, attended, use_reentrant=False)
             return again
@@ -146,7 +155,7 @@ class Block(nn.Module, ABC):
         """See `after_attention`."""
 
     def _split(self, flat: Tensor) -> Tensor:
-        return flat.view(len(flat), self._heads, -1)  # (N, D) -> (N, H, E)
+        return flat.view(len(flat), self._heads, -1)  # (N, A) -> (N, H, E)
 
     def _turn(self, vectors: Tensor, position: Tensor) -> Tensor:
         return vectors if self._rotary_base is None else turn(vectors, position, self._rotary_base)
@@ -282,6 +291,5 @@ class Backbone(nn.Module):
     def add_virtual_tokens(self, count: int) -> None:
         """Let every text attend to ``count`` learned tokens in each block."""
         self.shape = replace(self.shape, virtual_tokens=count)
-        heads = self.shape.heads
         for block in self.stack:
-            block.virtual = nn.Parameter(torch.randn(2, heads, count, self.shape.width // heads))
+            block.virtual = nn.Parameter(torch.randn(2, self.shape.heads, count, self.shape.width_of_head))

@@ -20,7 +20,8 @@ from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates
 
-# Shape letters: B users, P pairs, S sequences, N tokens, L tokens of one sequence, H heads, E head width, D = H * E.
+# Shape letters: B users, P pairs, S sequences, N tokens, L tokens of one sequence, H heads, E head width, D width,
+# A = H * E.
 
 
 @dataclass(frozen=True)
@@ -53,43 +54,44 @@ class Asking:
     """Tokens of items before the first block that sees a user: what they are, ask, and found among their own."""
 
     rows: Tensor
-    """(N, 3 * D and what weights take), as items keep them."""
+    """(N, D + 2 * A and what weights take), as items keep them."""
     heads: int
+    width: int
+    """D."""
 
     @staticmethod
     def of(states: Tensor, query: Tensor, values: Tensor, weights: Tensor) -> "Asking":
         """Put states (N, D), queries and sums of values (N, H, E) and of weights (N, H), in float32, in one row."""
         parts = [states, query.flatten(1), values.flatten(1), weights.view(states.dtype)]
-        return Asking(torch.cat(parts, 1), query.shape[1])
-
-    def _columns(self, place: int) -> Tensor:
-        weights = self.heads * torch.float32.itemsize // self.rows.dtype.itemsize
-        width = (self.rows.shape[1] - weights) // 3
-        return self.rows[:, place * width : (place + 1) * width if place < 3 else None]
+        return Asking(torch.cat(parts, 1), query.shape[1], states.shape[1])
 
     @property
     def states(self) -> Tensor:
         """(N, D)."""
-        return self._columns(0)
+        return self.rows[:, : self.width]
 
     @property
     def query(self) -> Tensor:
         """(N, H, E)."""
-        return self._by_head(1)
+        return self._by_head(0)
 
     @property
     def values(self) -> Tensor:
         """(N, H, E)."""
-        return self._by_head(2)
+        return self._by_head(1)
 
     @property
     def weights(self) -> Tensor:
         """(N, H), float32."""
-        return self._columns(3).contiguous().view(torch.float32)
+        return self.rows[:, -self._room_of_weights :].contiguous().view(torch.float32)
+
+    @property
+    def _room_of_weights(self) -> int:
+        return self.heads * torch.float32.itemsize // self.rows.dtype.itemsize
 
     def _by_head(self, place: int) -> Tensor:
-        flat = self._columns(place)
-        return flat.view(len(flat), self.heads, -1)
+        flat: Tensor = self.rows[:, self.width : -self._room_of_weights].unflatten(1, (2, self.heads, -1))
+        return flat[:, place]
 
 
 class Engine:
@@ -131,7 +133,7 @@ class Engine:
     def item_vectors(self, items: ItemStates) -> Tensor:
         """Finish S items alone, for dense retrieval: (S, D) of unit length."""
         order = ByLength(items.layout.lengths)
-        asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts)), self._heads)
+        asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts)), self._heads, self.width)
         block, above = self._blocks[self._cached], self._blocks[self._cached + 1 :]
         states = block.finish(asking.states, softmax(asking.query, [self._known(asking, order.runs)]))
         return _mean_vectors(self._own_blocks(states, order, above), order)
@@ -146,7 +148,7 @@ class Engine:
             item: (P,) index into items.
         """
         order = ByLength(items.layout.lengths[item])
-        asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts[item])), self._heads)
+        asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts[item])), self._heads, self.width)
         owner = user[order.order]
         grouped = Grouped(torch.repeat_interleave(owner, order.lengths), len(users.users))
         states, query = asking.states, asking.query

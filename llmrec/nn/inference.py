@@ -28,7 +28,7 @@ def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -
         return Engine(fast, precision or (Precision.INT8 if fast.is_rounded else best_float()))
     if not on_cpu:
         shape = scorer.backbone.shape
-        if not is_supported(shape.width // shape.heads, torch.cuda.get_device_capability(scorer.device)):
+        if not is_supported(shape.width_of_head, torch.cuda.get_device_capability(scorer.device)):
             return scorer
     if precision is None or precision is Precision.INT8:
         precision = best_float() if on_cpu else Precision.BFLOAT16

@@ -9,7 +9,7 @@ from llmrec.nn.backbone import Block
 from llmrec.nn.int8 import rounded
 from llmrec.nn.linear import Precision, pack
 
-# Shape letters: N tokens, H heads, E head width, D = H * E.
+# Shape letters: N tokens, H heads, E head width, D width, A = H * E.
 
 
 class PackedBlock:
@@ -17,8 +17,7 @@ class PackedBlock:
 
     def __init__(self, block: Block, heads: int, activation: str, precision: Precision) -> None:
         self._block, self._heads = block, heads
-        width = block.query.weight.shape[1]
-        scale = (width // heads) ** -0.5
+        scale = (len(block.query.weight) // heads) ** -0.5
         # Rounded before anything is made of them, so that all of it is of the same weights.
         held = rounded if precision is Precision.INT8 else _as_it_is
         query, key, value = (held(layer.weight) for layer in (block.query, block.key, block.value))
@@ -49,7 +48,7 @@ class PackedBlock:
         return self._split(self._all(states), 3)
 
     def finish(self, states: Tensor, attended: Tensor) -> Tensor:
-        """States and attended values, both (N, D), give the next states (N, D)."""
+        """States (N, D) and attended values (N, A) give the next states (N, D)."""
         states = self._block.attention_norm(self._output(attended).add_(states))
         finished: Tensor = self._block.output_norm(self._down(self._up(states)).add_(states))
         return finished

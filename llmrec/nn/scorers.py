@@ -1,10 +1,11 @@
 """The scorers by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 
-from llmrec.nn.backbone import Backbone
+from llmrec.nn.backbone import Backbone, BackboneShape
 from llmrec.nn.content import ContentScorer
 from llmrec.nn.joint import JointScorer
 from llmrec.nn.prefix import PrefixScorer
@@ -44,3 +45,10 @@ def make_scorer(
         known = (PrefixScorer.name, ContentScorer.name, *_ALONE)
         raise ValueError(f"scorer is {name!r}, expected one of {', '.join(known)}")
     return _ALONE[name](backbone, outputs=outputs)
+
+
+def remake_scorer(scorer: Scorer, shape: BackboneShape, cached_layers: int, state: Mapping[str, Tensor]) -> Scorer:
+    """Return a scorer like ``scorer`` of another ``shape``, with the weights ``state``, for inference."""
+    made = make_scorer(scorer.name, Backbone(shape), cached_layers, outputs=scorer.outputs)
+    made.load_state_dict(state)
+    return made.to(scorer.device).requires_grad_(False).eval()

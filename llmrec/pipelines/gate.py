@@ -77,6 +77,13 @@ class Comparison:
     high: float
     p: float
 
+    def said(self) -> str:
+        """Return it in a line."""
+        return (
+            f"NDCG@10 of {self.by}, new against {self.other}: {self.difference:+.4f} (95 % interval "
+            f"{self.low:+.4f} to {self.high:+.4f}, paired bootstrap p = {self.p:.3f})"
+        )
+
 
 def trained_as(manifest: Mapping[str, Any], config: Config) -> Config:
     """Return the settings with the ranker that a model was trained with."""

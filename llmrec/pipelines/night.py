@@ -257,7 +257,7 @@ def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:
 def night_parts(model: Shipped, catalogue: Shipped, config: Config, run_date: date) -> NightParts:
     """Put together what the workers need on ``run_date``."""
     named = {field.name for field in fields(CandidateSizes)}
-    precision, rules = config.score.precision, config.rules
+    rules = config.rules
     sizes = CandidateSizes(**config.candidates.model_dump(include=named), at_least=config.score.top_n)
     return NightParts(
         model=model,
@@ -266,5 +266,10 @@ def night_parts(model: Shipped, catalogue: Shipped, config: Config, run_date: da
         exploration=Exploration(rules.explore_share, rules.explore_below, run_date.isoformat()),
         sizes=sizes.alone(config.train.ranker),
         only=config.train.ranker if config.train.ranker in SOURCES else None,
-        precision=None if precision == "auto" else Precision(precision),
+        precision=precision_of(config),
     )
+
+
+def precision_of(config: Config) -> Precision | None:
+    """Return what pairs are scored in; None: what suits processor and model."""
+    return None if config.score.precision == "auto" else Precision(config.score.precision)

@@ -248,8 +248,9 @@ def train_ranker(judges: DataFrame, parts: NightParts, config: Config) -> Ranker
 
     Raises InputTableError if no candidate was liked.
     """
-    others = judges.join(stopping_users(judges, config).select(C.USER), on=C.USER, how="left_anti")
-    rows = in_tasks(sample_users(others, config.train.max_fusion_users, "learn"), config.score.partitions)
+    rows = in_tasks(
+        sample_users(teaching_users(judges, config), config.train.max_fusion_users, "learn"), config.score.partitions
+    )
     # Partitions arrive in any order; the trees must not depend on it.
     table = pair_features(rows, parts).toArrow()
     order = pc.sort_indices(table, [(C.USER, "ascending"), ("shown_as_new", "ascending")]).to_numpy()
@@ -317,6 +318,11 @@ def _clearly_better(one: Fusion, other: Fusion) -> bool:
 def stopping_users(judges: DataFrame, config: Config) -> DataFrame:
     """Choose those of the validation users who decide early stopping, and whether a model may become champion."""
     return sample_users(judges, config.train.max_validation_users, "learn", _STOPPING)
+
+
+def teaching_users(judges: DataFrame, config: Config) -> DataFrame:
+    """Keep the other validation users, by whom the ranker learns."""
+    return judges.join(stopping_users(judges, config).select(C.USER), on=C.USER, how="left_anti")
 
 
 def origin(learning: DataFrame, config: Config, run_date: date) -> dict[str, Any]:
