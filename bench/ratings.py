@@ -133,7 +133,8 @@ class TextModels:
     def tuned(self, objective: str) -> Told:
         """Tell ratings by what an encoder that learned by ``objective`` makes of texts and pairs."""
         scorer = self._scorer()
-        scale = RatingScale(float(self._market.above.mean()), float(self._market.above.std()))
+        above = self._market.above
+        scale = RatingScale(*(float(one) for one in (above.mean(), above.std(), above.min(), above.max())))
         plan = make_plan(self._settings, self._minutes, objectives={objective: 1.0}, ratings=scale)
         with progress(f"fine-tuning by {objective}", "correlation with validation ratings") as report:
             fine_tune(scorer, self._tokens, self._catalogue, self._work / "examples", plan, self._judge, report,

@@ -46,6 +46,7 @@ SCORE = "score"
 SOURCES = "sources"
 REASON = "reason"
 PROPENSITY = "propensity"
+RATING = "rating"
 
 # Candidate sources, as they stand in recommendations.sources
 DENSE = "dense"

@@ -22,13 +22,14 @@ from llmrec.nn.alone import Alone
 from llmrec.nn.backbone import Backbone, BackboneShape
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.int8 import STORED, pack_state, unpack_state
+from llmrec.nn.ratings import RatingScale
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.sequential import Sequential, load_sequential, save_sequential
 from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.nn.unread import Unread
 
-FORMAT = "llmrec/3"
+FORMAT = "llmrec/4"
 Ranker = Fusion | Alone
 _MANIFEST = "manifest.json"
 _WEIGHTS = "model.safetensors"
@@ -67,6 +68,7 @@ def save_encoder(folder: Path, scorer: Scorer | Unread, tokens: Tokens) -> str:
         "backbone": asdict(scorer.backbone.shape) if isinstance(scorer, Scorer) else None,
         "cached_layers": scorer.cached_layers if isinstance(scorer, Scorer) else 0,
         "outputs": scorer.outputs if isinstance(scorer, Scorer) else 1,
+        "ratings": asdict(scorer.ratings) if isinstance(scorer, Scorer) and scorer.ratings else None,
         "weights": STORED if is_rounded else {"float32": "all"},
         "texts": asdict(tokens.limits),
         "tokens": {"first": tokens.first, "between": tokens.between},
@@ -186,6 +188,7 @@ def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
         raise ArtifactError(f"{folder / _WEIGHTS}: does not fit {_SETTINGS} ({str(error)[:300]})") from error
     if isinstance(scorer, Scorer):
         scorer.is_rounded = is_rounded
+        scorer.ratings = RatingScale(**settings["ratings"]) if settings["ratings"] else None
     scorer.requires_grad_(False)
     tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
     return scorer.eval(), Tokens(tokenizer, **settings["tokens"], limits=TextLimits(**settings["texts"]))

@@ -100,7 +100,7 @@ class Engine:
     def __init__(self, scorer: PrefixScorer, precision: Precision) -> None:
         shape = scorer.backbone.shape
         self._scorer, self.precision = scorer, precision
-        self.device, self.width = scorer.device, scorer.width
+        self.device, self.width, self.outputs = scorer.device, scorer.width, scorer.outputs
         self._blocks = [PackedBlock(block, shape.heads, shape.activation, precision) for block in scorer.backbone.stack]
         self._cached, self._heads = scorer.cached_layers, shape.heads
         self._words = scorer.backbone.words
@@ -138,15 +138,8 @@ class Engine:
         states = block.finish(asking.states, softmax(asking.query, [self._known(asking, order.runs)]))
         return _mean_vectors(self._own_blocks(states, order, above), order)
 
-    def pair_logits(self, users: Prefixes, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """Return one logit per pair, (P,); higher is better, not a probability.
-
-        Args:
-            users: B users read.
-            items: states of S items.
-            user: (P,) index into users, ascending.
-            item: (P,) index into items.
-        """
+    def pair_outputs(self, users: Prefixes, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `PairScorer`."""
         order = ByLength(items.layout.lengths[item])
         asking = Asking(items.states.index_select(0, order.tokens(items.layout.starts[item])), self._heads, self.width)
         owner = user[order.order]
@@ -164,8 +157,8 @@ class Engine:
         attended = softmax(block.query(first), [Absorbed(block, order.runs, states), by_user])
         finished = block.finish(first, attended)
         head = self._scorer.head
-        logits = functional.linear(finished.float(), head.weight, head.bias)[:, 0]
-        return torch.empty_like(logits).index_copy_(0, order.order, logits)
+        outputs = functional.linear(finished.float(), head.weight, head.bias)
+        return torch.empty_like(outputs).index_copy_(0, order.order, outputs)
 
     def _known(self, asking: "Asking", runs: Sequence[Run]) -> Known:
         def again() -> Part:

@@ -47,7 +47,7 @@ class GpuEngine:
         shape = scorer.backbone.shape
         self._scorer = copy.deepcopy(scorer).to(precision.states)
         stack = self._scorer.backbone.stack
-        self.device, self.width = scorer.device, scorer.width
+        self.device, self.width, self.outputs = scorer.device, scorer.width, scorer.outputs
         self._blocks = [PackedBlock(block, shape.heads, shape.activation, precision) for block in stack]
         self._cached = scorer.cached_layers
 
@@ -74,8 +74,8 @@ class GpuEngine:
         """Finish S items alone, for dense retrieval: (S, D) of unit length."""
         return mean_vectors(self._own_blocks(items.states, items.layout, self._blocks[self._cached :]), items.layout)
 
-    def pair_logits(self, users: FlatPrefixes, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """Return one logit per pair, (P,); see `PairScorer`. Users ascend, so a user's candidates are one sequence."""
+    def pair_outputs(self, users: FlatPrefixes, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """See `PairScorer`. Users ascend, so a user's candidates are one sequence."""
         states, layout = take(items.states, items.layout, item)
         own, read = Spans.of(layout.lengths), Spans.of(users.lengths)
         asking = Spans.of(torch.bincount(user, weights=layout.lengths, minlength=len(users.lengths)).long())
@@ -90,7 +90,7 @@ class GpuEngine:
         alone = Spans.of(torch.ones_like(layout.lengths))
         asking = Spans.of(torch.bincount(user, minlength=len(users.lengths)))
         found = attend(query, key, value, alone, own), attend(query, users.keys[-1], users.values[-1], asking, read)
-        return read_off(self._scorer.head, block.finish(first, add_up(*found).flatten(1)))[:, 0]
+        return read_off(self._scorer.head, block.finish(first, add_up(*found).flatten(1)))
 
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: list[PackedBlock]) -> Tensor:
         spans = Spans.of(layout.lengths)

@@ -17,11 +17,18 @@ _TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 262_144}
 """Candidate tokens per pass; on a CPU a pass should stay near the caches."""
 
 
-@torch.inference_mode()
 def score_pairs(
     scorer: PairScorer, users: ReadUsers, items: ItemStates, user: Places, item: Places
 ) -> npt.NDArray[np.float32]:
-    """Return one logit per pair, (P,); see `PairScorer.pair_logits`.
+    """Return the logit of each pair, (P,); see `score_outputs`."""
+    return score_outputs(scorer, users, items, user, item)[:, 0]
+
+
+@torch.inference_mode()
+def score_outputs(
+    scorer: PairScorer, users: ReadUsers, items: ItemStates, user: Places, item: Places
+) -> npt.NDArray[np.float32]:
+    """Return what is said of each pair, (P, outputs); see `PairScorer.pair_outputs`.
 
     Args:
         scorer: whose states the next two are.
@@ -31,12 +38,14 @@ def score_pairs(
         item: (P,) index into items.
     """
     device = scorer.device
-    logits = torch.zeros(len(item), device=device)  # stays there until all is scored, so that no part waits for a copy
+    outputs = torch.zeros(
+        len(item), scorer.outputs, device=device
+    )  # stays there until all is scored, so that no part waits for a copy
     tokens = items.layout.lengths.cpu().numpy()[item]
     on_device = send(user, device), send(item, device)
     for part in _cut(tokens, _TOKENS_AT_ONCE[device.type]):
-        _score_part(scorer, users, items, user, on_device, part, logits)
-    return logits.cpu().numpy()
+        _score_part(scorer, users, items, user, on_device, part, outputs)
+    return outputs.cpu().numpy()
 
 
 def _score_part(
@@ -46,13 +55,13 @@ def _score_part(
     user: Places,
     on_device: tuple[Tensor, Tensor],
     part: slice,
-    logits: Tensor,
+    outputs: Tensor,
 ) -> None:
-    """Score the pairs of ``part`` into ``logits``, in halves where they do not fit the memory of a GPU."""
+    """Score the pairs of ``part`` into ``outputs``, in halves where they do not fit the memory of a GPU."""
     first, last = int(user[part.start]), int(user[part.stop - 1])
     try:
         users_there, items_there = (places[part] for places in on_device)
-        logits[part] = scorer.pair_logits(users.of_users(first, last + 1), items, users_there - first, items_there)
+        outputs[part] = scorer.pair_outputs(users.of_users(first, last + 1), items, users_there - first, items_there)
         return
     except torch.OutOfMemoryError:
         if part.stop - part.start == 1:
@@ -60,7 +69,7 @@ def _score_part(
     torch.cuda.empty_cache()  # outside the handler, which keeps the failed pass's tensors alive
     middle = (part.start + part.stop) // 2
     for half in (slice(part.start, middle), slice(middle, part.stop)):
-        _score_part(scorer, users, items, user, on_device, half, logits)
+        _score_part(scorer, users, items, user, on_device, half, outputs)
 
 
 def _cut(tokens: npt.NDArray[np.int64], at_once: int) -> Iterator[slice]:

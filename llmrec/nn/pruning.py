@@ -70,7 +70,7 @@ class Lists:
             fields = collate(self.examples[start : start + _AT_ONCE])
             batch = Batch(**{name: of.to(scorer.device) for name, of in fields.items()})
             users, items = fast.encode_users(batch.users), fast.encode_items(batch.texts)
-            logits = fast.pair_logits(users, items, batch.user, batch.item)
+            logits = fast.pair_outputs(users, items, batch.user, batch.item)[:, 0]
             cosines = (users.vectors[batch.user] * fast.item_vectors(items)[batch.item]).sum(-1)
             positive = batch.table(batch.positive, False)
             of_orders = (

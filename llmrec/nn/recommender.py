@@ -23,7 +23,7 @@ from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
-from llmrec.nn.pairs import score_pairs
+from llmrec.nn.pairs import score_outputs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.scorer import ReadUsers, Scorer
@@ -51,6 +51,8 @@ class Scored:
     proposals: Proposals
     features: Floats
     """(P, len(FEATURES)), columns as in domain.features."""
+    ratings: Floats | None = None
+    """(P,), as the pair scorer tells them; NaN where it did not read the candidate, None where it tells none."""
     failed: tuple[str, ...] = ()
     """Sources that raised an error and were left out."""
 
@@ -66,6 +68,8 @@ class Recommendation:
     reason: str
     propensity: float
     """The chance that the row had to stand where it does, given those above it."""
+    rating: float | None
+    """The rating that the user would give, if the pair scorer learned to tell it and read the item."""
 
 
 class Recommender:
@@ -106,8 +110,10 @@ class Recommender:
         """
         self.catalogue = catalogue
         self._scorer = for_inference(scorer, precision)
+        self._ratings = None if isinstance(scorer, Unread) else scorer.ratings
         self.tokens = tokens
-        unread = isinstance(scorer, Unread) or (isinstance(fusion, Fusion) and not fusion.reads(PAIR_FEATURES))
+        ignored = isinstance(fusion, Fusion) and not fusion.reads(PAIR_FEATURES) and self._ratings is None
+        unread = isinstance(scorer, Unread) or ignored
         self.sizes = replace(sizes, pair_scored=0) if unread else sizes
         self.fusion = fusion
         self._rules = rules or ListRules()
@@ -146,7 +152,8 @@ class Recommender:
         read = [own.agreed(self.sizes.pair_scored) for own in proposals]
         user_of_pair = np.repeat(np.arange(len(users)), [len(own) for own in read])
         item_of_pair = np.concatenate([own.items[chosen] for own, chosen in zip(proposals, read, strict=True)])
-        logits = self._pair_logits(states, user_of_pair, item_of_pair)
+        outputs = self._pair_outputs(states, user_of_pair, item_of_pair)
+        logits = outputs[:, 0]
         broken = np.flatnonzero(~np.isfinite(logits))
         if len(broken):
             user, [item] = users[user_of_pair[broken[0]]], self.catalogue.ids(item_of_pair[broken[:1]])
@@ -155,11 +162,26 @@ class Recommender:
             )
         ends = np.cumsum([len(own) for own in read])[:-1]
         return [
-            Scored(user, answer, own, self._features(user, own, chosen, logit), failed)
-            for user, answer, own, chosen, logit in zip(
-                users, answers, proposals, read, np.split(logits, ends), strict=True
+            Scored(
+                user,
+                answer,
+                own,
+                self._features(user, own, chosen, said[:, 0]),
+                self._told(len(own.items), chosen, said),
+                failed,
+            )
+            for user, answer, own, chosen, said in zip(
+                users, answers, proposals, read, np.split(outputs, ends), strict=True
             )
         ]
+
+    def _told(self, count: int, read: npt.NDArray[np.int64], outputs: Floats) -> Floats | None:
+        """Return the ratings of ``count`` candidates, of which those at ``read`` have ``outputs``."""
+        if self._ratings is None:
+            return None
+        ratings = np.full(count, np.nan, np.float32)
+        ratings[read] = self._ratings.told(outputs[:, -1])
+        return ratings
 
     def _ask(self, users: Sequence[User], vectors: Tensor) -> tuple[dict[str, Sequence[Answer]], tuple[str, ...]]:
         """Return the answers of all sources to all users, and which sources failed."""
@@ -186,12 +208,12 @@ class Recommender:
             [user.words_on(items) for user, items in zip(users, histories, strict=True)],
         )
 
-    def _pair_logits(self, states: ReadUsers, user: npt.NDArray[np.int64], item: Items) -> Floats:
+    def _pair_outputs(self, states: ReadUsers, user: npt.NDArray[np.int64], item: Items) -> Floats:
         if not len(item):
-            return np.zeros(0, np.float32)
+            return np.zeros((0, self._scorer.outputs), np.float32)
         distinct, place = np.unique(item, return_inverse=True)
         items = self._states.states(distinct)
-        return score_pairs(self._scorer, states, items, user, place.astype(np.int64))
+        return score_outputs(self._scorer, states, items, user, place.astype(np.int64))
 
     def _features(self, user: User, proposals: Proposals, read: npt.NDArray[np.int64], logit: Floats) -> Floats:
         """Return all features (P, F) of the candidates; ``logit`` is of those that the pair scorer ``read``."""
@@ -240,7 +262,7 @@ class Recommender:
             raise RuntimeError("this recommender was made without a fusion ranker")
         probabilities = self.probabilities(scored)
         best, top, chances = self._choose(scored, probabilities, top_n)
-        items = scored.proposals.items[top]
+        items, ratings = scored.proposals.items[top], scored.ratings
         contributions = self.fusion.contributions(scored.features[top])
         reasons = self._reasons(scored, top, contributions)
         return [
@@ -251,6 +273,7 @@ class Recommender:
                 sources=[*self._sources(scored, row), *([C.EXPLORATION] if row != planned else [])],
                 reason=said,
                 propensity=float(chance),
+                rating=None if ratings is None or np.isnan(ratings[row]) else float(ratings[row]),
             )
             for place, (row, planned, chance, item_id, said) in enumerate(
                 zip(top, best, chances, self.catalogue.ids(items), reasons, strict=True), 1

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from llmrec.nn.backbone import Backbone, Block
 from llmrec.nn.ragged import Layout, Ragged
+from llmrec.nn.ratings import RatingScale
 
 # Shape letters: B users, P pairs, S sequences, N tokens, H heads, E head width, D = H * E.
 
@@ -48,6 +49,10 @@ class PairScorer(Protocol):
     def width(self) -> int:
         """Width of states and vectors."""
 
+    @property
+    def outputs(self) -> int:
+        """1: a logit, which may stand for a rating; 2: a logit and a rating."""
+
     def encode_users(self, users: Ragged) -> Any:
         """Read B user texts once; gives `ReadUsers`."""
 
@@ -57,8 +62,9 @@ class PairScorer(Protocol):
     def item_vectors(self, items: ItemStates) -> Tensor:
         """(S, D) of unit length."""
 
-    def pair_logits(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """Return one logit per pair, (P,); higher is better, not a probability.
+    def pair_outputs(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+        """Return what is said of each pair, (P, outputs): a logit first (higher is better, not a probability), a rating
+        of its own last if any.
 
         Args:
             users: B users read.
@@ -81,7 +87,8 @@ class Scorer(nn.Module, ABC):
         """Lower blocks whose states of a candidate no user changes; above the embeddings of words, if 0."""
         self.head = head
         self.outputs = outputs
-        """1: a logit, which may stand for a rating; 2: a logit and a rating."""
+        self.ratings: RatingScale | None = None
+        """Of the ratings that it learned to tell, if any."""
         self.is_rounded = False
         """Whether int8 holds its weights as they are (nn.int8)."""
 
@@ -109,11 +116,7 @@ class Scorer(nn.Module, ABC):
 
     @abstractmethod
     def pair_outputs(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
-        """Return what the head says of each pair, (P, outputs): the logit first, a rating of its own last if any."""
-
-    def pair_logits(self, users: Any, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """See `PairScorer`."""
-        return self.pair_outputs(users, items, user, item)[:, 0]
 
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: Iterable[Block]) -> Tensor:
         """Run sequences through ``blocks``, each attending to itself."""

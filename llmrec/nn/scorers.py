@@ -51,4 +51,5 @@ def remake_scorer(scorer: Scorer, shape: BackboneShape, cached_layers: int, stat
     """Return a scorer like ``scorer`` of another ``shape``, with the weights ``state``, for inference."""
     made = make_scorer(scorer.name, Backbone(shape), cached_layers, outputs=scorer.outputs)
     made.load_state_dict(state)
+    made.ratings = scorer.ratings
     return made.to(scorer.device).requires_grad_(False).eval()

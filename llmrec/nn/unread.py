@@ -25,7 +25,7 @@ class Unread(nn.Module):
     """A `llmrec.nn.scorer.PairScorer` without weights: vectors are of width 1 and all 0, so nothing is near to them."""
 
     name = "none"
-    width = 1
+    width = outputs = 1
     device = torch.device("cpu")
 
     def encode_users(self, users: Ragged) -> Strangers:
@@ -40,6 +40,6 @@ class Unread(nn.Module):
         """See `PairScorer`."""
         return torch.zeros(len(items.layout.lengths), 1)
 
-    def pair_logits(self, users: Strangers, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+    def pair_outputs(self, users: Strangers, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """See `PairScorer`; nothing is known of any pair."""
-        return torch.zeros(len(user))
+        return torch.zeros(len(user), 1)

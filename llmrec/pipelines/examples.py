@@ -79,7 +79,7 @@ def rating_scale(chosen: DataFrame) -> RatingScale:
     Raises InputTableError if there are not two different ones.
     """
     rating = chosen.select(F.explode("ratings").alias("rating")).filter(~F.isnan("rating"))
-    found = rating.agg(F.avg("rating"), F.stddev_pop("rating")).head()
+    found = rating.agg(F.avg("rating"), F.stddev_pop("rating"), F.min("rating"), F.max("rating")).head()
     if found is None or not found[1]:
         raise InputTableError(
             f"events: ratings are all {found[0] if found else None}, expected different ones to learn"

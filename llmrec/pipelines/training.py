@@ -165,8 +165,8 @@ def train_scorer(
         )
     if settings.position_bias and examples.filter(F.array_max("positions") >= 0).isEmpty():
         raise InputTableError("impressions: no position is known, expected some for train.position_bias")
-    ratings = rating_scale(examples) if RATING & settings.objectives.keys() else None
-    plan, shards = _plan(config, ratings, work / "teacher"), work / "examples"
+    scorer.ratings = _scale(scorer.ratings, examples) if RATING & settings.objectives.keys() else None
+    plan, shards = _plan(config, scorer.ratings, work / "teacher"), work / "examples"
     if augmentation is not None:
         augmentation.write_items(shards)
     if settings.processes > 1:
@@ -175,6 +175,12 @@ def train_scorer(
             on_executors=settings.processes_on == "executors",
         )  # fmt: skip
     return fine_tune(scorer, tokens, catalogue, shards, plan, judges.judge(tokens, catalogue), report, checkpoints)
+
+
+def _scale(before: RatingScale | None, examples: DataFrame) -> RatingScale:
+    """Return the scale of the ratings; a scorer that goes on keeps the one it has, widened where ratings go beyond."""
+    found = rating_scale(examples)
+    return before.over(found) if before else found
 
 
 def stopping_panel(judges: DataFrame) -> Panel:

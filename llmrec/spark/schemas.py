@@ -57,7 +57,7 @@ SCHEMAS: dict[str, T.StructType] = {
             C.MODEL_VERSION: _STRING,
             C.RUN_ID: _STRING,
         },
-        {C.REASON: _STRING, C.PROPENSITY: _DOUBLE},
+        {C.REASON: _STRING, C.PROPENSITY: _DOUBLE, C.RATING: T.FloatType()},
     ),
     C.QUARANTINE: _table({C.SOURCE: _STRING, C.REASON: _STRING, "row": _STRING, C.RUN_ID: _STRING, "time": _TIME}, {}),
     C.RUNS: _table(

@@ -32,11 +32,12 @@ _LISTS = pa.schema(
         (C.SOURCES, pa.list_(pa.string())),
         (C.REASON, pa.string()),
         (C.PROPENSITY, pa.float64()),
+        (C.RATING, pa.float32()),
     ]
 )
 _STAGED = (
     f"{C.USER} string, {FAILED} array<string>, {C.RANK} int, {C.ITEM} string, {C.SCORE} double, "
-    f"{C.SOURCES} array<string>, {C.REASON} string, {C.PROPENSITY} double"
+    f"{C.SOURCES} array<string>, {C.REASON} string, {C.PROPENSITY} double, {C.RATING} float"
 )
 """The same for Spark."""
 
@@ -67,7 +68,7 @@ def stage_lists(users: DataFrame, parts: NightParts, top_n: int, buckets: int, f
 
 
 def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
-    """Read the lists in ``folder``: user_id, failed, rank, item_id, score, sources, reason, propensity."""
+    """Read the lists in ``folder``: user_id, failed, rank, item_id, score, sources, reason, propensity, rating."""
     paths = [path.absolute().as_uri() for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
     return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
 

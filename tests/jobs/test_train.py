@@ -153,6 +153,26 @@ def test_copies_are_made_once_and_read_by_fine_tuning_alone(folder: Path, monkey
     assert not list((folder / "work").glob("*"))
 
 
+def test_ratings_that_were_learned_stand_beside_the_lists_and_keep_to_their_scale(
+    spark: SparkSession, folder: Path, tmp_path: Path
+) -> None:
+    planted.write_sources(tmp_path)
+    head, *rows = (tmp_path / "events.csv").read_text().splitlines()
+    rated = [f"{row},{2 + place % 3}" for place, row in enumerate(rows)]
+    (tmp_path / "events.csv").write_text("\n".join([f"{head},stars", *rated]))
+    named = (f"encoder.path={folder}/encoder", "sources.events.columns.value=stars")
+    assert run("prepare", tmp_path, *named) == 0
+    both = (*named, "train.learn_from=events", "train.objectives={mse: 1, listwise: 1}")
+    assert run("train", tmp_path, *both) == 0
+    scale = manifest(tmp_path / "model")["ratings"]
+    assert (scale["lowest"], scale["highest"]) == (2, 4)
+    assert run("score", tmp_path, *both) == 0
+    lists = spark.read.format("delta").load(f"{tmp_path}/lake/recommendations")
+    told = [row["rating"] for row in lists.select("rating").collect()]
+    assert all(2 <= rating <= 4 for rating in told)
+    assert len(set(told)) > 10
+
+
 def test_ratings_are_refused_where_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", folder, "train.learn_from=events", "train.objectives={mse: 1}") == 2
     assert "ratings are all None, expected different ones to learn" in capsys.readouterr().err

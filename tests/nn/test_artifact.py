@@ -43,7 +43,7 @@ def change_manifest(folder: Path, change: Callable[[dict], None]) -> None:
 def logits(scorer: Scorer) -> torch.Tensor:
     users = scorer.encode_users(Ragged.of([np.array([2, 4, 7, 3], np.int32), np.array([2], np.int32)]))
     items = scorer.encode_items(Ragged.of([np.array([2, 5, 3], np.int32), np.array([2, 9, 8, 3], np.int32)]))
-    return scorer.pair_logits(users, items, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]))
+    return scorer.pair_outputs(users, items, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]))[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_a_manifest_without_an_encoder_version_is_refused(model: Path) -> None:
 
 def test_another_format_is_refused(model: Path) -> None:
     change_manifest(model, lambda manifest: manifest.update(format="llmrec/1"))
-    with pytest.raises(ArtifactError, match=r"manifest.json: format is 'llmrec/1', expected 'llmrec/3'"):
+    with pytest.raises(ArtifactError, match=r"manifest.json: format is 'llmrec/1', expected 'llmrec/4'"):
         resolve_model(str(model))
 
 

@@ -144,6 +144,6 @@ def test_a_vector_that_is_not_a_number_names_its_item(tmp_path: Path, value: flo
 
 def test_a_logit_that_is_not_a_number_names_user_and_item(shop: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = recommender(shop, ONE_SUPPLIED, fusion=tiny.fusion("pair_logit"))
-    monkeypatch.setattr(broken, "_pair_logits", lambda *_: np.full(1, np.nan, np.float32))
+    monkeypatch.setattr(broken, "_pair_outputs", lambda *_: np.full((1, 1), np.nan, np.float32))
     with pytest.raises(FloatingPointError, match="user 'u', item '3': the pair's logit is nan"):
         list(broken.recommend([tiny.user("u", [6], supplied={3: 0.5})], top_n=1))

@@ -74,7 +74,7 @@ def scores(scorer: ContentScorer, users: list[tuple[str, list[str]]], items: lis
     shown = [tokens.item_sequence(pieces) for pieces in tokens.item_pieces(items)]
     read = made.encode_users(Ragged.of(sequences)), made.encode_items(Ragged.of(shown))
     user, item = (torch.from_numpy(of.ravel()) for of in np.indices((len(users), len(items))))
-    return made.pair_logits(*read, user, item).numpy().reshape(len(users), -1)
+    return made.pair_outputs(*read, user, item)[:, 0].numpy().reshape(len(users), -1)
 
 
 @torch.inference_mode()

@@ -41,7 +41,7 @@ def sharpened(scorer: PrefixScorer, factor: float) -> PrefixScorer:
 def test_the_engine_scores_like_the_scorer(
     kind: type[Engine | GpuEngine], users: list[int], items: list[int], cached: int, data: st.DataObject
 ) -> None:
-    scorer = PrefixScorer(tiny.backbone(), cached_layers=cached).eval()
+    scorer = PrefixScorer(tiny.backbone(), cached_layers=cached, outputs=2).eval()
     engine = kind(scorer, Precision.FLOAT32)
     some_pairs = st.lists(st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(items) - 1)), max_size=15)
     pairs = np.array(sorted(data.draw(some_pairs)), dtype=np.int64).reshape(-1, 2)
@@ -55,9 +55,9 @@ def test_the_engine_scores_like_the_scorer(
         engine.encode_users(read).vectors, scorer.encode_users(read).vectors, atol=1e-5, rtol=1e-5
     )
     if len(pairs):
-        expected = scorer.pair_logits(scorer.encode_users(read), theirs, user, item)
-        logits = engine.pair_logits(engine.encode_users(read), ours, user, item)
-        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        expected = scorer.pair_outputs(scorer.encode_users(read), theirs, user, item)
+        outputs = engine.pair_outputs(engine.encode_users(read), ours, user, item)
+        torch.testing.assert_close(outputs, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -68,8 +68,8 @@ def test_every_family_scores_at_night_as_in_training(family: str, cached: int) -
     engine = for_inference(scorer, Precision.FLOAT32)
     read, shown = Ragged.of(texts([9, 30, 3], seed=1)), Ragged.of(texts([7, 1, 12], seed=2))
     user, item = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([2, 0, 1, 2, 0])
-    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
-    logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
+    expected = scorer.pair_outputs(scorer.encode_users(read), scorer.encode_items(shown), user, item)[:, 0]
+    logits = engine.pair_outputs(engine.encode_users(read), engine.encode_items(shown), user, item)[:, 0]
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -79,8 +79,8 @@ def test_texts_of_equal_length_may_be_more_than_are_computed_at_once() -> None:
     engine = Engine(scorer, Precision.FLOAT32)
     many, one = Ragged.of(texts([60] * 40 + [3], seed=1)), Ragged.of(texts([5], seed=2))
     user, item = torch.zeros(41, dtype=torch.int64), torch.arange(41)
-    expected = scorer.pair_logits(scorer.encode_users(one), scorer.encode_items(many), user, item)
-    logits = engine.pair_logits(engine.encode_users(one), engine.encode_items(many), user, item)
+    expected = scorer.pair_outputs(scorer.encode_users(one), scorer.encode_items(many), user, item)[:, 0]
+    logits = engine.pair_outputs(engine.encode_users(one), engine.encode_items(many), user, item)[:, 0]
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
         engine.encode_users(many).vectors, scorer.encode_users(many).vectors, atol=1e-5, rtol=1e-5
@@ -98,14 +98,14 @@ def test_a_score_hardly_depends_on_the_batch_it_was_in(precision: Precision, mos
     user = torch.tensor([0, 0, 0, 0, 1, 2, 2])
     item = torch.tensor([0, 1, 2, 1, 4, 3, 0])
     items = engine.encode_items(Ragged.of(shown))
-    together = engine.pair_logits(engine.encode_users(Ragged.of(read)), items, user, item)
+    together = engine.pair_outputs(engine.encode_users(Ragged.of(read)), items, user, item)[:, 0]
     for u, i, logit in zip(user, item, together, strict=True):
-        alone = engine.pair_logits(
+        alone = engine.pair_outputs(
             engine.encode_users(Ragged.of([read[u]])),
             engine.encode_items(Ragged.of([shown[i]])),
             torch.tensor([0]),
             torch.tensor([0]),
-        )
+        )[:, 0]
         assert abs(float(alone[0] - logit)) < most * float(together.std())
     assert together[1] == pytest.approx(float(together[3]), abs=most * float(together.std()))  # the same twice
 
@@ -115,9 +115,9 @@ def test_attention_sharper_than_floats_can_hold_is_exact_all_the_same() -> None:
     scorer = sharpened(PrefixScorer(tiny.backbone(), cached_layers=1).eval(), 60)
     read, shown = Ragged.of(texts([9, 6], seed=5)), Ragged.of(texts([4, 7], seed=6))
     user, item = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
-    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    expected = scorer.pair_outputs(scorer.encode_users(read), scorer.encode_items(shown), user, item)[:, 0]
     engine = Engine(scorer, Precision.FLOAT32)
-    logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
+    logits = engine.pair_outputs(engine.encode_users(read), engine.encode_items(shown), user, item)[:, 0]
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -137,9 +137,9 @@ def test_fewer_bits_move_scores_by_no_more_than_a_share_of_their_spread(
     scorer = PrefixScorer(tiny.backbone(family), cached_layers=1).eval()
     read, shown = Ragged.of(texts([30, 4, 17], seed=8)), Ragged.of(texts([5, 9, 2, 9, 1], seed=9))
     user, item = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
-    expected = scorer.pair_logits(scorer.encode_users(read), scorer.encode_items(shown), user, item)
+    expected = scorer.pair_outputs(scorer.encode_users(read), scorer.encode_items(shown), user, item)[:, 0]
     engine = for_inference(scorer, precision)
-    logits = engine.pair_logits(engine.encode_users(read), engine.encode_items(shown), user, item)
+    logits = engine.pair_outputs(engine.encode_users(read), engine.encode_items(shown), user, item)[:, 0]
     assert logits.dtype == torch.float32
     assert 0 < (logits - expected).abs().max() < loss * expected.std()
     vectors = engine.item_vectors(engine.encode_items(shown))

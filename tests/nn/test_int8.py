@@ -49,7 +49,7 @@ def read(scorer: PairScorer) -> dict[str, torch.Tensor]:
     )
     user, item = torch.arange(3).repeat_interleave(5), torch.arange(5).repeat(3)
     people, items = scorer.encode_users(users), scorer.encode_items(shown)
-    logits = scorer.pair_logits(people, items, user, item)
+    logits = scorer.pair_outputs(people, items, user, item)[:, 0]
     return {"logits": logits, "users": people.vectors, "items": scorer.item_vectors(items)}
 
 

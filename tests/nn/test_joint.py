@@ -29,9 +29,9 @@ def test_scores_equal_the_encoders_own_forward_on_each_pair_as_one_text(family: 
     scorer = JointScorer(open_model(model)).eval()
     users, items = texts([7, 3, 12], seed=1), texts([4, 1, 6], seed=2)
     user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
-    logits = scorer.pair_logits(
+    logits = scorer.pair_outputs(
         scorer.encode_users(Ragged.of(users)), scorer.encode_items(Ragged.of(items)), user, item
-    )
+    )[:, 0]
     for logit, u, i in zip(logits, user, item, strict=True):
         read, shown = users[u], items[i][1:]  # the candidate comes without its [CLS]
         states = own_forward(model, np.concatenate([read, shown]), side=[0] * len(read) + [1] * len(shown))

@@ -23,7 +23,7 @@ from llmrec.nn.scorers import make_scorer
 from tests import tiny
 from tests.nn.planted_shop import cuts, likers, plan, quality, shuffled, tune
 
-SCALE = RatingScale(mean=3, spread=2)
+SCALE = RatingScale(mean=3, spread=2, lowest=1, highest=5)
 ALL = ("bpr", "two-class", "bce", "mse", "mae")
 COMPARES = ("dot", "bilinear", "attention")
 EVERY_PAIR = [

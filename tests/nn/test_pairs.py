@@ -19,11 +19,11 @@ class SmallMemory:
     def __getattr__(self, name: str) -> object:
         return getattr(self._engine, name)
 
-    def pair_logits(self, users: ReadUsers, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
+    def pair_outputs(self, users: ReadUsers, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         if len(item) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory (injected)")
         self.passes += 1
-        return self._engine.pair_logits(users, items, user, item)
+        return self._engine.pair_outputs(users, items, user, item)
 
 
 def inputs(scorer: SmallMemory) -> tuple[ReadUsers, ItemStates, np.ndarray, np.ndarray]:

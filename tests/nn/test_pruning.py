@@ -29,7 +29,7 @@ def read(scorer: PairScorer) -> torch.Tensor:
         Ragged.of([rng.integers(4, 20, size).astype(np.int32) for size in sizes]) for sizes in ([17, 4], [5, 9, 2])
     )
     people, items = scorer.encode_users(users), scorer.encode_items(shown)
-    logits = scorer.pair_logits(people, items, torch.arange(2).repeat_interleave(3), torch.arange(3).repeat(2))
+    logits = scorer.pair_outputs(people, items, torch.arange(2).repeat_interleave(3), torch.arange(3).repeat(2))[:, 0]
     return torch.cat([logits, people.vectors.flatten(), scorer.item_vectors(items).flatten()])
 
 

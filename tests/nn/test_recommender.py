@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,10 @@ from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.judging import LLMREC, judge_user
+from llmrec.nn.linear import Precision
+from llmrec.nn.prefix import PrefixScorer
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.ratings import RatingScale
 from llmrec.nn.recommender import Recommender
 from tests import tiny
 
@@ -88,6 +93,27 @@ def test_what_recent_items_have_in_common_with_a_candidate_counts_by_how_late_th
     assert found["recency"] == pytest.approx([np.log(2), np.nan, np.log(2), np.log(2)], nan_ok=True)
     assert found["trend"] == [0, 0, 0, 0]
     assert found["idle"] == pytest.approx([np.log(4)] * 4)
+
+
+def test_ratings_stand_beside_what_the_pair_scorer_read_if_it_learned_any(
+    planted: Catalogue, by_covisitation: Fusion
+) -> None:
+    scorer, users = PrefixScorer(tiny.backbone(), cached_layers=1, outputs=2).eval(), [someone("one", [0, 1])]
+    parts = {"catalogue": planted, "tokens": tiny.tokens(), "fusion": by_covisitation, "precision": Precision.FLOAT32}
+    without = Recommender(scorer=scorer, sizes=ALL, **parts)
+    assert {row.rating for rows in without.recommend(users, top_n=4) for row in rows} == {None}
+    scorer.ratings = RatingScale(mean=3, spread=0.01, lowest=2.9, highest=2.9995)
+    [scored] = Recommender(scorer=scorer, sizes=ALL, **parts).score(users)
+    items = scored.proposals.items
+    pair = np.zeros(len(items), np.int64)
+    read = scorer.encode_users(Ragged.of(without._user_sequences(users)))
+    shown = scorer.encode_items(Ragged.of([tiny.tokens().item_sequence(planted.pieces(item)) for item in items]))
+    outputs = scorer.pair_outputs(read, shown, torch.from_numpy(pair), torch.arange(len(pair))).numpy(force=True)
+    assert scored.ratings == pytest.approx((3 + 0.01 * outputs[:, 1]).clip(2.9, 2.9995), abs=1e-5)
+    assert 0 < (scored.ratings == np.float32(2.9995)).sum() < len(pair)
+    some = Recommender(scorer=scorer, sizes=tiny.sizes(50, pair_scored=2), **parts)
+    [rows] = some.recommend(users, top_n=len(pair))
+    assert len([row for row in rows if row.rating is not None]) == 2
 
 
 def test_a_list_holds_at_most_so_many_of_one_brand(tmp_path: Path, by_covisitation: Fusion) -> None:
@@ -232,7 +258,7 @@ def test_where_the_ranker_ignores_the_pair_scorer_it_reads_nothing(
     read: list[int] = []
     for fusion in (by_covisitation, tiny.fusion("pair_logit")):
         one = recommender(planted, fusion)
-        monkeypatch.setattr(one, "_pair_logits", counting(one._pair_logits, read))
+        monkeypatch.setattr(one, "_pair_outputs", counting(one._pair_outputs, read))
         assert len(next(one.recommend([someone("one", [0])], top_n=3))) == 3
     assert read[0] == 0
     assert read[1] > 0

@@ -38,9 +38,9 @@ def test_scores_equal_the_encoders_own_forward_pair_by_pair(family: str) -> None
     scorer = PrefixScorer(open_model(model), cached_layers=0).eval()
     users, items = texts([7, 3, 12], seed=1), texts([4, 1, 6], seed=2)
     user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])
-    logits = scorer.pair_logits(
+    logits = scorer.pair_outputs(
         scorer.encode_users(Ragged.of(users)), scorer.encode_items(Ragged.of(items)), user, item
-    )
+    )[:, 0]
     expected = torch.stack([pair_by_pair(model, scorer, users[u], items[i]) for u, i in zip(user, item, strict=True)])
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
@@ -60,7 +60,7 @@ def test_with_rotary_positions_the_candidate_stands_after_the_user_whom_lower_la
         layer.register_forward_pre_hook(hide_the_user, with_kwargs=True)
     expected = pair_by_pair(model, scorer, user, item)
     read, shown = scorer.encode_users(Ragged.of([user])), scorer.encode_items(Ragged.of([item]))
-    logit = scorer.pair_logits(read, shown, torch.tensor([0]), torch.tensor([0]))[0]
+    logit = scorer.pair_outputs(read, shown, torch.tensor([0]), torch.tensor([0]))[:, 0][0]
     torch.testing.assert_close(logit, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -79,19 +79,19 @@ def test_a_batch_scores_like_its_pairs_one_by_one(
         ).map(sorted)
     )
     states = scorer.encode_users(Ragged.of(user_texts))
-    logits = scorer.pair_logits(
+    logits = scorer.pair_outputs(
         states,
         scorer.encode_items(Ragged.of(item_texts)),
         torch.tensor([u for u, _ in pairs]),
         torch.tensor([i for _, i in pairs]),
-    )
+    )[:, 0]
     for (u, i), logit in zip(pairs, logits, strict=True):
-        alone = scorer.pair_logits(
+        alone = scorer.pair_outputs(
             scorer.encode_users(Ragged.of([user_texts[u]])),
             scorer.encode_items(Ragged.of([item_texts[i]])),
             torch.tensor([0]),
             torch.tensor([0]),
-        )
+        )[:, 0]
         torch.testing.assert_close(logit, alone[0], atol=1e-5, rtol=1e-5)
 
 
@@ -100,9 +100,9 @@ def test_the_user_changes_a_score_and_lower_candidate_layers_do_not_see_the_user
     scorer = PrefixScorer(tiny.backbone(), cached_layers=2).eval()
     items = scorer.encode_items(Ragged.of(texts([5], seed=5)))
     first, second = (
-        scorer.pair_logits(
+        scorer.pair_outputs(
             scorer.encode_users(Ragged.of(texts([6], seed))), items, torch.tensor([0]), torch.tensor([0])
-        )
+        )[:, 0]
         for seed in (6, 7)
     )
     assert abs(float(first[0] - second[0])) > 1e-6
@@ -137,7 +137,7 @@ def test_training_in_bfloat16_takes_nearly_the_same_steps(name: str, family: str
         scorer = make_scorer(name, backbone, cached_layers=1)
         with bits:
             shown = scorer.encode_items(items)
-            logits = scorer.pair_logits(scorer.encode_users(users), shown, user, item)
+            logits = scorer.pair_outputs(scorer.encode_users(users), shown, user, item)[:, 0]
             vectors = scorer.item_vectors(shown)
         assert (logits.dtype, vectors.dtype) == (torch.float32, torch.float32)
         (logits.sum() + vectors[:, 0].sum()).backward()

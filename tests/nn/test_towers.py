@@ -69,7 +69,7 @@ def test_each_formula_is_what_it_says() -> None:
 
     def logit(made: Scorer) -> float:
         users, items = made.encode_users(user_sequences(tokens, [titles])), item_sequences(tokens, [text])
-        return float(made.pair_logits(users, made.encode_items(items), torch.tensor([0]), torch.tensor([0])))
+        return float(made.pair_outputs(users, made.encode_items(items), torch.tensor([0]), torch.tensor([0]))[:, 0])
 
     user, item = vector(dot, whole, 0), vector(dot, tokens.item_sequence(pieces), 1)
     assert logit(dot) == pytest.approx(float(dot.head.weight * (user @ item) + dot.head.bias), abs=1e-3)

@@ -10,6 +10,7 @@ from llmrec.nn.artifact import load_encoder, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.inference import for_inference
 from llmrec.nn.linear import Precision
+from llmrec.nn.objectives import Objectives
 from llmrec.nn.plan import Tuning
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import Scorer
@@ -34,7 +35,7 @@ def logits(scorer: Scorer) -> torch.Tensor:
     items = [tokens.item_sequence(pieces) for pieces in tokens.item_pieces(["red cup", "blue song"])]
     with torch.inference_mode():
         states = scorer.encode_users(Ragged.of(users)), scorer.encode_items(Ragged.of(items))
-        return scorer.pair_logits(*states, torch.tensor([0, 1]), torch.tensor([1, 0]))
+        return scorer.pair_outputs(*states, torch.tensor([0, 1]), torch.tensor([1, 0]))[:, 0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -193,7 +194,8 @@ def test_how_much_learns_is_counted() -> None:
 
 def test_the_rate_falls_from_layer_to_layer_and_is_ten_times_higher_for_the_head() -> None:
     scorer = make_scorer("prefix", tiny.backbone(), cached_layers=1, seed=0)
-    groups = _optimiser(scorer, plan(layer_decay=0.5, learning_rate=0.01)).param_groups
+    taken = plan(layer_decay=0.5, learning_rate=0.01)
+    groups = _optimiser(Objectives(scorer, taken, None), taken).param_groups
     assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.01, 0.005, 0.0025, 0.00125])
     assert groups[1]["params"][0] is next(scorer.backbone.stack[-1].parameters())
     assert groups[-1]["params"][0] is scorer.backbone.embeddings.words.weight

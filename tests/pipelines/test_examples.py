@@ -79,7 +79,7 @@ def test_impressions_that_are_not_there_are_an_error(spark: SparkSession) -> Non
 def test_the_scale_is_that_of_the_ratings_there_are(spark: SparkSession) -> None:
     schema = "ratings array<float>"
     found = rating_scale(spark.createDataFrame([([1.0, float("nan")],), ([],), ([5.0, 3.0],)], schema))
-    assert found == RatingScale(3.0, pytest.approx((8 / 3) ** 0.5))
+    assert found == RatingScale(3.0, pytest.approx((8 / 3) ** 0.5), 1.0, 5.0)
     for nothing in ([([2.0, 2.0],)], [([],)], [([float("nan")],)]):
         with pytest.raises(InputTableError, match="expected different ones to learn"):
             rating_scale(spark.createDataFrame(nothing, schema))
