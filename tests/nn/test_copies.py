@@ -19,8 +19,10 @@ from llmrec.nn.plan import Tuning
 from llmrec.nn.rewriter import Rewriter, Rewriting
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.teacher import Teacher
+from llmrec.nn.translation import Translation
 from tests import tiny
 from tests.nn.planted_shop import COLOURS, THINGS, cuts, likers, open_shop, plan, quality, tune
+from tests.nn.translators import translator
 
 OTHERS = ("crimson", "azure", "jade")
 """Another word for each colour."""
@@ -43,8 +45,9 @@ def texts(say: Say) -> list[str]:
     return [say(colour, other, thing) for colour, other in zip(COLOURS, OTHERS, strict=True) for thing in THINGS]
 
 
-def rewriter(**changes: object) -> Rewriter:
-    return Rewriter(Rewriting(seed=1, copies=3, **changes), tiny.tokens(), tiny.tokenizer().mask_token_id)  # type: ignore[arg-type]
+def rewriter(translation: Translation | None = None, **changes: object) -> Rewriter:
+    plan = Rewriting(seed=1, copies=3, **changes)  # type: ignore[arg-type]
+    return Rewriter(plan, tiny.tokens(), tiny.tokenizer().mask_token_id, translation=translation)
 
 
 def write(folder: Path, by: Rewriter, say: Say) -> None:
@@ -91,6 +94,18 @@ def test_synonyms_teach_words_that_no_text_has(tmp_path: Path) -> None:
         for name, of in (("changed", known), ("wrong", wrong))
     )
     assert changed > 0.95 > 0.75 > max(without, mixed_up)
+
+
+def test_back_translation_teaches_the_words_that_come_back(tmp_path: Path) -> None:
+    vocabulary = (*COLOURS, *OTHERS, *THINGS)
+    there = translator(tmp_path / "there", vocabulary, dict(zip(COLOURS, OTHERS, strict=True)))
+    back = translator(tmp_path / "back", vocabulary, {})
+    without = robustness(tmp_path / "without", plain)
+    returned, same = (
+        robustness(tmp_path / name, plain, rewriter(Translation.load(*ways)))
+        for name, ways in (("returned", (there, back)), ("same", (back, back)))
+    )
+    assert returned > 0.95 > 0.75 > max(without, same)
 
 
 def test_copies_that_change_nothing_teach_what_no_copies_do(tmp_path: Path, learned_from_both: float) -> None:

@@ -1,49 +1,23 @@
 from pathlib import Path
 
 import pytest
-import torch
-from torch.nn import functional as F
-from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
 from llmrec.errors import ArtifactError
 from llmrec.nn.rewriter import Rewriter, Rewriting
 from llmrec.nn.translation import Translation
 from tests import tiny
+from tests.nn.translators import translator
 
 WORDS = ("red", "blue", "crimson", "azure", "jade", "tea", "coffee", "cup")
-
-
-def translator(folder: Path, words: dict[str, str]) -> str:
-    """A small BART that was taught, in seconds, to repeat one or two words, or say others for them."""
-    torch.manual_seed(0)
-    tokenizer = tiny.tokenizer()
-    tokenizer.eos_token = "[SEP]"
-    model = BartForConditionalGeneration(BartConfig(
-        vocab_size=30, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=32, pad_token_id=0,
-        bos_token_id=2, eos_token_id=3, decoder_start_token_id=2, forced_eos_token_id=None, dropout=0.0,
-    ))  # fmt: skip
-    known, said = (
-        torch.tensor(tokenizer.convert_tokens_to_ids(of)) for of in (WORDS, [words.get(w, w) for w in WORDS])
-    )
-    pairs = torch.cartesian_prod(torch.arange(len(WORDS)), torch.arange(len(WORDS)))
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for step in range(300):
-        of = pairs if step % 3 else pairs[:: len(WORDS), :1]
-        model(input_ids=known[of], labels=F.pad(said[of], (0, 1), value=3)).loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """There red becomes crimson, blue azure and tea coffee; back, crimson becomes jade."""
     folder = tmp_path_factory.mktemp("ways")
-    return translator(folder / "to", {"red": "crimson", "blue": "azure", "tea": "coffee"}), translator(
-        folder / "from", {"crimson": "jade", "coffee": "tea"}
+    return translator(folder / "to", WORDS, {"red": "crimson", "blue": "azure", "tea": "coffee"}), translator(
+        folder / "from", WORDS, {"crimson": "jade", "coffee": "tea"}
     )
 
 
