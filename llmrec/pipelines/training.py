@@ -91,11 +91,17 @@ def open_scorer(config: Config) -> Scorer | Unread:
 def continue_scorer(model: ModelInfo, config: Config) -> tuple[Scorer, Tokens]:
     """Open the scorer of a trained model, and its tokenizer with its own limits, to go on with.
 
-    Raises ConfigError if the settings ask for another scorer, or the model's cannot learn on.
+    Raises ConfigError if the settings ask for another scorer or encoder, or the model's cannot learn on.
     """
     scorer, tokens = load_encoder(model.folder)
     if not isinstance(scorer, Scorer) or scorer.name != config.scorer:
         raise ConfigError(f"train.scorer: is {config.scorer}, but the model to go on from has {scorer.name}")
+    encoder = Path(config.encoder.path).name
+    if encoder != model.manifest["encoder"]:
+        raise ConfigError(
+            f"encoder.path: ends in {encoder}, but the model to go on from was made of {model.manifest['encoder']}; "
+            "expected the same, or a training from the encoder"
+        )
     if scorer.backbone.shape.adapter_width or scorer.backbone.shape.virtual_tokens:
         raise ConfigError(
             "train: the model to go on from was tuned by adapters or prefix, expected another way; train from the "

@@ -128,6 +128,8 @@ def test_training_goes_on_from_the_champion_with_what_is_new(folder: Path, capsy
 def test_what_cannot_be_gone_on_from_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", folder, "train.scorer=joint", more=("--from", "champion")) == 2
     assert "train.scorer: is joint, but the model to go on from has prefix" in capsys.readouterr().err
+    assert run("train", folder, f"encoder.path={folder}/large", more=("--from", "champion")) == 2
+    assert "encoder.path: ends in large, but the model to go on from was made of encoder" in capsys.readouterr().err
     assert run("train", folder, f"model={folder}/plain", more=("--from", "champion")) == 2
     assert "expected one in the registry" in capsys.readouterr().err
     assert run("train", folder, more=("--since", "2026-01-05")) == 2
