@@ -26,7 +26,7 @@ from llmrec.progress import spark_progress
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
-from llmrec.spark.tables import create_table, replace_date
+from llmrec.spark.tables import create_latest, create_table, replace_date
 from llmrec.spark.vector_cache import ensure_vectors
 
 
@@ -39,6 +39,7 @@ def main(run: Run) -> None:
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
     create_table(spark, target, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)
+    create_latest(spark, target)
 
     work = run.work_folder()
     shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)

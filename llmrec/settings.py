@@ -446,6 +446,15 @@ class Report(Settings):
     """Users shown with what they liked and what they are recommended."""
 
 
+class Maintain(Settings):
+    """What the tables keep when maintain has run."""
+
+    keep_days: PositiveInt = 90
+    """Days before the last one that recommendations, metrics, runs and quarantine keep."""
+    keep_files_days: int = Field(default=7, ge=7)
+    """Days for which a reader of an older version finds its files."""
+
+
 class Registry(Settings):
     """MLflow's registry of models, where model is a name in it."""
 
@@ -478,6 +487,7 @@ class Config(Settings):
     score: Score = Score()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
+    maintain: Maintain = Maintain()
     spark: dict[str, str] = {}
     """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win."""
 

@@ -69,12 +69,16 @@ def require_rows(df: DataFrame, where: str) -> None:
         raise InputTableError(f"{where}: the table is empty, expected at least one row")
 
 
+def open_delta(spark: SparkSession, name: str) -> DeltaTable:
+    """Open an existing Delta table for what readers and writers cannot do."""
+    return DeltaTable.forName(spark, name) if is_catalog_name(name) else DeltaTable.forPath(spark, name)
+
+
 def table_version(spark: SparkSession, name: str) -> int | None:
     """Return the current version of the Delta table at ``name``; None if there is none."""
     if not table_exists(spark, name):
         return None
-    delta = DeltaTable.forName(spark, name) if is_catalog_name(name) else DeltaTable.forPath(spark, name)
-    latest = delta.history(1).select("version").first()
+    latest = open_delta(spark, name).history(1).select("version").first()
     return int(latest[0]) if latest else None
 
 
@@ -85,7 +89,7 @@ def create_table(
     partition_by: str | None = None,
     constraints: Mapping[str, str] | None = None,
 ) -> None:
-    """Create the empty Delta table ``name`` with the contract of ``table`` if there is none.
+    """Create the empty Delta table ``name`` with the contract of ``table`` if there is none, with a change data feed.
 
     Raises OutputError if it cannot be written.
     """
@@ -95,9 +99,33 @@ def create_table(
     builder = builder.tableName(name) if is_catalog_name(name) else builder.location(_absolute(spark, name))
     if partition_by:
         builder = builder.partitionedBy(partition_by)
+    builder = builder.property("delta.enableChangeDataFeed", "true")
     for constraint, condition in (constraints or {}).items():
         builder = builder.property(f"delta.constraints.{constraint}", condition)
     with_output_errors(name, builder.execute)
+
+
+def create_latest(spark: SparkSession, name: str) -> None:
+    """Create the view ``name``_latest of the last run date in the table ``name`` if there is none.
+
+    A table that is named by its path has no catalog for a view, so nothing is done. Raises OutputError if the view
+    cannot be made.
+    """
+    if not is_catalog_name(name):
+        return
+    parser: Any = spark._jsparkSession.sessionState().sqlParser()
+    parts = parser.parseMultipartIdentifier(name)
+    *schema, table = (parts.apply(place) for place in range(parts.size()))
+    quoted, view = (
+        ".".join(f"`{part.replace('`', '``')}`" for part in (*schema, last)) for last in (table, f"{table}_latest")
+    )
+    rows = f"SELECT * FROM {quoted} WHERE run_date = (SELECT max(run_date) FROM {quoted})"
+    try:
+        spark.sql(f"CREATE VIEW IF NOT EXISTS {view} AS {rows}")
+    except PySparkException as error:
+        raise OutputError(
+            f"{view}: the view cannot be made ({first_line(error)}); expected a schema this user may add to"
+        ) from error
 
 
 def _absolute(spark: SparkSession, path: str) -> str:
