@@ -67,7 +67,7 @@ DAY = 86_400
 LONGER = (1, 2, 4, 8, 16)
 SMALL = ("holdout", "train", "candidates", "score")
 """Sections of conf/demo.yaml that make a night of a few minutes, with a small model."""
-SETTINGS = {"encoder.path": ENCODER, "evaluate.k": [K], "score.top_n": K}
+SETTINGS = {"encoder.path": ENCODER, "evaluate.k": [K], "score.top_n": K, "gates.nights": 0}
 
 
 def main() -> int:

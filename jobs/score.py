@@ -3,13 +3,18 @@
 spark-submit jobs/score.py --config conf/demo.yaml --run-date 1998-04-23
 """
 
+import argparse
+import getpass
+import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from llmrec import columns as C
 from llmrec.cli import Job, Run
+from llmrec.domain.bounds import out_of_bounds
 from llmrec.lock import held
 from llmrec.models import open_model
 from llmrec.pipelines.night import (
@@ -21,8 +26,11 @@ from llmrec.pipelines.night import (
     user_rows,
     with_texts_of,
 )
+from llmrec.pipelines.publication import admit, bounds_of, columns_read, compared_with, figures_of_night
 from llmrec.pipelines.score import check_lists, published_rows, require_users, scoring_key, users_without
 from llmrec.progress import spark_progress
+from llmrec.spark.figures import event_figures
+from llmrec.spark.nights import earlier_nights, night_row
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
@@ -31,15 +39,17 @@ from llmrec.spark.vector_cache import ensure_vectors
 
 
 def main(run: Run) -> None:
-    """Read tables, score, check, publish."""
+    """Read tables, score, check, compare with earlier nights, publish."""
     config, spark = run.config, run.spark
     model = open_model(run)
     require_ranker(model.manifest, config)
     config = with_texts_of(model.manifest, config)
-    night = open_night(**run.read_night(), config=config, run_date=run.day)
+    tables = run.read_night()
+    night = open_night(**tables, config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
     create_table(spark, target, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)
     create_latest(spark, target)
+    create_table(spark, run.table(C.NIGHTS), C.NIGHTS)
 
     work = run.work_folder()
     shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
@@ -51,7 +61,8 @@ def main(run: Run) -> None:
         liked = config.texts.history_items
         users = user_rows(night, night.events, config, liked=liked, until=run.day).persist()
         eligible = require_users(users, run.table(C.EVENTS))
-        stage.rows_in, stage.rows_out = night.events.count(), eligible
+        of_events = event_figures(night.events, run.day, columns_read(config)[C.EVENTS])
+        stage.rows_in, stage.rows_out = of_events.total, eligible
         stage.counts = {"events": stage.rows_in, "users": eligible}
     with run.stage("catalogue") as stage:
         catalogue = build_catalogue(
@@ -88,14 +99,54 @@ def main(run: Run) -> None:
         stage.counts |= {f"users without {source}": count for source, count in missing.items()}
         for source, count in missing.items():
             print(f"candidates: the source {source} failed for {count:,} users, who got lists without it; see the log")
+        listed = stage.counts
+    with run.stage("gates") as stage:
+        tonight = figures_of_night(
+            tables, staged, listed, config, run_date=run.day, model_version=model.version, eligible=eligible,
+            available=counted["available"], events=of_events,
+            columns=run.column_types(C.EVENTS, C.ITEMS, C.USERS, C.CANDIDATES, C.RECOMMENDATIONS),
+        )  # fmt: skip
+        earlier = earlier_nights(run.read(C.NIGHTS), config.score.scene, run.day, config.gates.nights)
+        print(compared_with(earlier, config.score.scene))
+        reasons = out_of_bounds(tonight, earlier, bounds_of(config))
+        stage.counts = {"nights": len(earlier), "out of bounds": len(reasons)}
+        stage.message = admit(reasons, f"{target}: {run.day}", forced_by=who(os.environ), why=run.args.force)
+        if stage.message:
+            print(f"gates: {stage.message}")
     with run.stage("publish") as stage:
         replace_date(rows, target, run.day)
+        row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
+        replace_date(row, run.table(C.NIGHTS), run.day)
         shutil.rmtree(folder)
-        stage.rows_in = stage.rows_out = stage.counts["rows"] = run.stages[-2].rows_out or 0
+        stage.rows_in = stage.rows_out = stage.counts["rows"] = listed["rows"]
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 
 
-JOB = Job("score", main, __doc__)
+def who(environment: Mapping[str, str]) -> str:
+    """Return who started this run: the system's user, or the task of Airflow with its owner."""
+    task = [environment[name] for name in ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_TASK_ID") if environment.get(name)]
+    if task:
+        return f"{environment.get('AIRFLOW_CTX_DAG_OWNER') or 'unknown'} (Airflow, {'.'.join(task)})"
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of score alone."""
+    parser.add_argument(
+        "--force", type=_reason, metavar="WHY", help="publish although figures are out of bounds (gates); say why"
+    )
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is blank, expected the reason in words")
+    return text.strip()
+
+
+JOB = Job("score", main, __doc__, arguments=add_arguments)
 
 if __name__ == "__main__":
     sys.exit(JOB.run())

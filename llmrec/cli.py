@@ -1,6 +1,7 @@
 """What every job does the same way: arguments, configuration, session, the record in ``runs``, exit codes.
 
-Exit codes: 0 done; 1 a bug, with its traceback; 2 something the user can mend, in one message.
+Exit codes: 0 done; 1 a bug, with its traceback; 2 something the user can mend, in one message; 3 (score) a night too
+unlike those before, in one message.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from llmrec.errors import ConfigError, LlmrecError, OutputError
 from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
-from llmrec.spark.tables import append_table, read_table, require_rows, table_version
+from llmrec.spark.tables import append_table, column_types, read_table, require_rows, table_version
 
 Arguments = Callable[[argparse.ArgumentParser], None]
 
@@ -78,6 +79,15 @@ class Run:
         """Tell whether a table of llmrec is there."""
         return table_version(self.spark, self.table(table)) is not None
 
+    def column_types(self, *tables: str) -> dict[str, str]:
+        """Return the types of the contract's columns that ``tables`` have, by table.column, as of the versions read."""
+        there = [table for table in tables if self.has(table)]
+        return {
+            f"{table}.{name}": kind
+            for table in there
+            for name, kind in column_types(self.spark, self.table(table), table, self.table_versions.get(table)).items()
+        }
+
     def read_nonempty(self, table: str) -> DataFrame:
         """Read a table that must hold rows; raises InputTableError if it has none."""
         rows = self.read(table)
@@ -126,7 +136,7 @@ class Run:
             yield stage
             stage.status = "done"
         except BaseException as error:
-            stage.status, stage.message = "failed", f"{type(error).__name__}: {error}"[:2000]
+            stage.status, stage.message = "failed", f"{type(error).__name__}: {error}"[:4000]
             raise
         finally:
             stage.seconds = (datetime.now(timezone.utc) - stage.started_at).total_seconds()
@@ -206,7 +216,7 @@ class Job:
                 run.record()
         except LlmrecError as error:
             print(f"{self.name}: {error}", file=sys.stderr)
-            return 2
+            return error.exit_code
         except Exception:
             traceback.print_exc()
             return 1

@@ -12,6 +12,7 @@ ITEM_VECTORS = "item_vectors"
 RECOMMENDATIONS = "recommendations"
 QUARANTINE = "quarantine"
 RUNS = "runs"
+NIGHTS = "nights"
 METRICS = "metrics"
 
 # Columns

@@ -30,6 +30,7 @@ TABLES = {
     C.RECOMMENDATIONS,
     C.QUARANTINE,
     C.RUNS,
+    C.NIGHTS,
     C.METRICS,
 }
 

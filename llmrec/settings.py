@@ -426,6 +426,31 @@ class Score(Settings):
     best floats."""
 
 
+class Gates(Settings):
+    """How far a night may be from the latest published ones of its scene; beyond that score publishes nothing and ends
+    with exit code 3. null switches a bound off."""
+
+    nights: int = Field(default=7, ge=0)
+    """Earlier nights whose median is compared with, a week so that every weekday is in it; 0: none is."""
+    max_fall: float | None = Field(default=0.3, ge=0, le=1)
+    """Share by which a count may be lower: events, eligible users, available items, items in lists, candidates per
+    user."""
+    max_rise: float | None = Field(default=1.0, ge=0)
+    """Share by which a count may be higher; 1: twice as high."""
+    max_last_day_fall: float | None = Field(default=0.9, ge=0, le=1)
+    """Share by which the events of the last day alone may be fewer, as on a holiday."""
+    max_share_change: float | None = Field(default=0.2, ge=0, le=1)
+    """How much a share may be higher or lower: of fallback users, of short lists, of likes among events, of rows
+    without a value; 0.2: 20 percentage points."""
+    max_score_shift: float | None = Field(default=0.5, ge=0)
+    """How far the 10, 50 and 90 % quantiles of the scores may move, and how much nearer together they may be, in units
+    of the earlier distance of the outer two."""
+    max_empty: float | None = Field(default=0.5, ge=0, le=1)
+    """Share of the eligible users who may get no list, whatever earlier nights had."""
+    same_columns: bool = True
+    """Whether columns of the tables that are read and written must be there as last night, with the same types."""
+
+
 class Evaluate(Settings):
     """How the pipeline is judged on the held-out events."""
 
@@ -485,6 +510,7 @@ class Config(Settings):
     candidates: Candidates = Candidates()
     rules: Rules = Rules()
     score: Score = Score()
+    gates: Gates = Gates()
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
     maintain: Maintain = Maintain()

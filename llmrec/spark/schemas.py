@@ -10,6 +10,7 @@ _DOUBLE = T.DoubleType()
 _TIME = T.TimestampType()
 _STRINGS = T.ArrayType(_STRING)
 _ATTRIBUTES = T.MapType(_STRING, _STRING)
+_FIGURES = T.MapType(_STRING, _DOUBLE)
 
 
 def _table(required: dict[str, T.DataType], optional: dict[str, T.DataType]) -> T.StructType:
@@ -80,6 +81,20 @@ SCHEMAS: dict[str, T.StructType] = {
             "message": _STRING,
         },
     ),
+    C.NIGHTS: _table(
+        {
+            C.RUN_DATE: T.DateType(),
+            C.SCENE: _STRING,
+            C.RUN_ID: _STRING,
+            C.MODEL_VERSION: _STRING,
+            "counts": _FIGURES,
+            "shares": _FIGURES,
+            "scores": _FIGURES,
+            "columns": _ATTRIBUTES,
+            "forced": T.BooleanType(),
+        },
+        {},
+    ),
     C.METRICS: _table(
         {C.RUN_ID: _STRING, "system": _STRING, "metric": _STRING, "segment": _STRING, "value": _DOUBLE},
         {
@@ -94,7 +109,7 @@ SCHEMAS: dict[str, T.StructType] = {
 }
 """Column contract by table name. A row of denied without a user holds for everybody; ``row`` in quarantine is the
 source row as JSON; ``low`` and ``high`` in metrics are the bounds of a 95 % confidence interval; ``counts`` in runs
-names what happened to the rows."""
+names what happened to the rows; what the maps of nights hold is in domain.bounds."""
 
 RECOMMENDATION_CONSTRAINTS = {
     "score_is_probability": "score >= 0 AND score <= 1",

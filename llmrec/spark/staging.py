@@ -19,13 +19,14 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.spark.users import in_tasks
-from llmrec.spark.workers import FAILED, NightParts, ranked
+from llmrec.spark.workers import FAILED, PROPOSED, NightParts, ranked
 
 _NAME = re.compile(r"bucket-(\d+)\.parquet")
 _LISTS = pa.schema(
     [
         (C.USER, pa.string()),
         (FAILED, pa.list_(pa.string())),
+        (PROPOSED, pa.int32()),
         (C.RANK, pa.int32()),
         (C.ITEM, pa.string()),
         (C.SCORE, pa.float64()),
@@ -36,7 +37,7 @@ _LISTS = pa.schema(
     ]
 )
 _STAGED = (
-    f"{C.USER} string, {FAILED} array<string>, {C.RANK} int, {C.ITEM} string, {C.SCORE} double, "
+    f"{C.USER} string, {FAILED} array<string>, {PROPOSED} int, {C.RANK} int, {C.ITEM} string, {C.SCORE} double, "
     f"{C.SOURCES} array<string>, {C.REASON} string, {C.PROPENSITY} double, {C.RATING} float"
 )
 """The same for Spark."""
@@ -68,7 +69,7 @@ def stage_lists(users: DataFrame, parts: NightParts, top_n: int, buckets: int, f
 
 
 def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
-    """Read the lists in ``folder``: user_id, failed, rank, item_id, score, sources, reason, propensity, rating."""
+    """Read the lists in ``folder``, with the columns of spark.workers.ranked."""
     paths = [path.absolute().as_uri() for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
     return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
 

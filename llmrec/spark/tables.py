@@ -24,6 +24,19 @@ def read_table(spark: SparkSession, name: str, table: str, version: int | None =
     Missing optional columns come back as nulls. Raises InputTableError if there is no table, a required column is
     missing, or a column has another type.
     """
+    return conform(_open(spark, name, table, version), name, SCHEMAS[table])
+
+
+def column_types(spark: SparkSession, name: str, table: str, version: int | None = None) -> dict[str, str]:
+    """Return those columns of the contract of ``table`` that the Delta table at ``name`` has, with their types.
+
+    Raises InputTableError if there is no table.
+    """
+    found = {field.name: field.dataType.simpleString() for field in _open(spark, name, table, version).schema}
+    return {column: found[column] for column in SCHEMAS[table].names if column in found}
+
+
+def _open(spark: SparkSession, name: str, table: str, version: int | None) -> DataFrame:
     try:
         reader = spark.read.format("delta")
         if version is not None:
@@ -32,7 +45,7 @@ def read_table(spark: SparkSession, name: str, table: str, version: int | None =
         df.schema  # noqa: B018  a missing path shows only when the schema is asked for
     except AnalysisException as error:
         raise InputTableError(f"{name}: no Delta table {table} there ({first_line(error)}); expected one") from error
-    return conform(df, name, SCHEMAS[table])
+    return df
 
 
 def table_exists(spark: SparkSession, name: str) -> bool:

@@ -37,6 +37,7 @@ JUDGED = (
     "liked array<long>, loss double"
 )
 FAILED = "failed"
+PROPOSED = "proposed"
 _ROWS_AT_ONCE = 500
 
 
@@ -87,17 +88,18 @@ def ranked(batches: Iterator[pd.DataFrame], parts: NightParts, top_n: int) -> It
     """Rank each user's candidates, in a worker.
 
     Input:  frames with one row per user, as spark.users makes them.
-    Output: user_id, failed (sources that raised an error and were left out), rank, item_id, score, sources, reason,
-            propensity, rating; at most ``top_n`` rows per user, in their order.
+    Output: user_id, failed (sources that raised an error and were left out), proposed (candidates that the list was
+            chosen from), rank, item_id, score, sources, reason, propensity, rating; at most ``top_n`` rows per user, in their
+            order.
     """
     recommender = worker_recommender(parts)
     for batch in batches:
         rows = (
-            (one.user.user_id, list(one.failed), *vars(row).values())
+            (one.user.user_id, list(one.failed), len(one.proposals.items), *vars(row).values())
             for one in recommender.score(to_users(batch))
             for row in recommender.top(one, top_n)
         )
-        yield from _frames(rows, [C.USER, FAILED, *(field.name for field in fields(Recommendation))])
+        yield from _frames(rows, [C.USER, FAILED, PROPOSED, *(field.name for field in fields(Recommendation))])
 
 
 def _frames(rows: Iterator[tuple[object, ...]], columns: list[str]) -> Iterator[pd.DataFrame]:
