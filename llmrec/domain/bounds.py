@@ -103,7 +103,6 @@ def _too_far(tonight: NightFigures, earlier: Sequence[NightFigures], bounds: Bou
             ranges = [of_night[kind, name] for of_night in allowed if (kind, name) in of_night]
             if not ranges or any(one.low <= value <= one.high for one in ranges):
                 continue
-            # The first is of the median, unless only the forced night had the figure.
             expected = " or ".join(dict.fromkeys(one.said(kind) for one in ranges))
             had = [(night.run_date, _by_kind(night)[kind][name]) for night in earlier if name in _by_kind(night)[kind]]
             yield f"{name}: {_said(kind, value)}, expected {expected}; {_had(kind, had)}" + _other_model(
