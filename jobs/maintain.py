@@ -17,7 +17,11 @@ from llmrec.cli import Job, Run
 from llmrec.pipelines.prepare import ORDER
 from llmrec.spark.upkeep import Size, compact, drop_days, latest_day, vacuum
 
-_DAYS = {C.RECOMMENDATIONS: C.RUN_DATE, C.METRICS: C.RUN_DATE, C.QUARANTINE: "time", C.RUNS: "started_at"}
+_DAYS = {
+    **dict.fromkeys((C.RECOMMENDATIONS, C.NIGHTS, C.METRICS), C.RUN_DATE),
+    C.QUARANTINE: "time",
+    C.RUNS: "started_at",
+}
 """Tables that grow from night to night, and the column that tells the day."""
 _MEGABYTE = 1e6
 

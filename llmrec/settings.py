@@ -475,7 +475,7 @@ class Maintain(Settings):
     """What the tables keep when maintain has run."""
 
     keep_days: PositiveInt = 90
-    """Days before the last one that recommendations, metrics, runs and quarantine keep."""
+    """Days before the last one that recommendations, nights, metrics, runs and quarantine keep."""
     keep_files_days: int = Field(default=7, ge=7)
     """Days for which a reader of an older version finds its files."""
 

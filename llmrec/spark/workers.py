@@ -89,8 +89,8 @@ def ranked(batches: Iterator[pd.DataFrame], parts: NightParts, top_n: int) -> It
 
     Input:  frames with one row per user, as spark.users makes them.
     Output: user_id, failed (sources that raised an error and were left out), proposed (candidates that the list was
-            chosen from), rank, item_id, score, sources, reason, propensity, rating; at most ``top_n`` rows per user, in their
-            order.
+            chosen from), rank, item_id, score, sources, reason, propensity, rating; at most ``top_n`` rows per user,
+            in their order.
     """
     recommender = worker_recommender(parts)
     for batch in batches:
