@@ -23,7 +23,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     bought = datetime(2026, 1, 5, tzinfo=timezone.utc)
     rows = {
         C.RECOMMENDATIONS: [
-            (NIGHT, "u1", "default", 1, "i1", 0.25, ["dense"], "model1", "night1", "Similar to “i2”", 1.0)
+            (NIGHT, "u1", "default", 1, "i1", 0.25, ["dense"], "model1", "night1", "Similar to “i2”", 1.0, None)
         ],
         C.EVENTS: [("u1", "i2", "buy", bought, None, None, None)],
         C.ITEMS: [

@@ -23,7 +23,7 @@ def at(day: int, hour: int = 12) -> datetime:
 def published(
     day: date, user: str, rank: int, item: str, sources: list[str], reason: str | None = None
 ) -> tuple[object, ...]:
-    return (day, user, "default", rank, item, 0.5 / rank, sources, "model1", "night1", reason, 1.0)
+    return (day, user, "default", rank, item, 0.5 / rank, sources, "model1", "night1", reason, 1.0, None)
 
 
 RECOMMENDATIONS = [

@@ -97,7 +97,7 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
     few = Config(train=Train(max_validation_users=10))
     examples, panel = of_likes(users, positives=1, history=5), stopping_panel(stopping_users(users, few))
     with pytest.raises(Enough):
-        train_scorer(None, None, None, examples, panel, few, print, tmp_path, tmp_path)  # type: ignore[arg-type]
+        train_scorer(tiny.scorer(), None, None, examples, panel, few, print, tmp_path, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(Enough):
         train_ranker(users, None, few)  # type: ignore[arg-type]
     assert len(decide) == 10
