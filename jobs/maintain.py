@@ -2,8 +2,8 @@
 
     spark-submit jobs/maintain.py --config conf/demo.yaml
 
-It may run beside any other job. Tables that are not llmrec's to write, such as events where no source is named, are
-left alone.
+It may run beside any other job, so it merges no file of what another may be replacing. Tables that are not llmrec's to
+write, such as events where no source is named, are left alone.
 """
 
 import sys
@@ -23,6 +23,8 @@ _DAYS = {
     C.RUNS: "started_at",
 }
 """Tables that grow from night to night, and the column that tells the day."""
+_ADDED_TO = (C.ITEM_VECTORS, C.METRICS, C.QUARANTINE, C.RUNS)
+"""Tables that jobs add rows to. Merging files of one whose rows a job replaces could make that job's commit fail."""
 _MEGABYTE = 1e6
 
 
@@ -60,7 +62,7 @@ def _keep(run: Run, table: str) -> _Kept:
         last = latest_day(spark, name, C.RUN_DATE)
         if last:
             compact(spark, name, f"{C.RUN_DATE} < '{last.isoformat()}'")
-    else:
+    elif table in _ADDED_TO:
         compact(spark, name)
     vacuum(spark, name, settings.keep_files_days)
     return _Kept(table, dropped, before, Size.of(spark, name))

@@ -18,7 +18,7 @@ maintain = importlib.import_module("maintain")
 def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lists, runs, events = (f"{tmp_path}/{name}" for name in (C.RECOMMENDATIONS, C.RUNS, C.EVENTS))
+    lists, runs, events, items = (f"{tmp_path}/{name}" for name in (C.RECOMMENDATIONS, C.RUNS, C.EVENTS, C.ITEMS))
     create_table(spark, lists, C.RECOMMENDATIONS, partition_by=C.RUN_DATE)
     for night in range(NIGHTS):
         day = date(2026, 1, 1) + timedelta(days=night)
@@ -30,7 +30,9 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
         ran = [("r", "score", "publish", "done", started, 1.0, "sha", day, 1, 1, {}, "m", {}, None)]
         append_table(spark.createDataFrame(ran, SCHEMAS[C.RUNS]), runs)
         append_table(spark.range(1).selectExpr("'theirs' AS user_id"), events)
-    argv = ["--set", f"tables.location={tmp_path}", f"work={tmp_path}/work", "maintain.keep_days=2"]
+        append_table(spark.range(1).selectExpr("'ours' AS item_id"), items)
+    argv = ["--set", "sources.items={path: p, format: json, columns: {item_id: i, title: t}}"]
+    argv += [f"tables.location={tmp_path}", f"work={tmp_path}/work", "maintain.keep_days=2"]
     assert maintain.JOB.run(argv) == 0
     kept = spark.read.format("delta").load(lists)
     assert {row["run_date"].day for row in kept.collect()} == {3, 4, 5}
@@ -39,9 +41,10 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
     assert sorted(row["started_at"].day for row in read.filter("job = 'score'").collect()) == [3, 4, 5]
     files = {
         name: spark.sql(f"DESCRIBE DETAIL delta.`{tmp_path}/{name}`").collect()[0]["numFiles"]
-        for name in (C.RECOMMENDATIONS, C.EVENTS)
+        for name in (C.RECOMMENDATIONS, C.RUNS, C.EVENTS, C.ITEMS)
     }
-    assert files == {C.RECOMMENDATIONS: 1 + 1 + 3, C.EVENTS: NIGHTS}
+    # The last date and what prepare replaces keep their files; so do tables of others. One file of runs is this run's.
+    assert files == {C.RECOMMENDATIONS: 1 + 1 + 3, C.RUNS: 1 + 1, C.EVENTS: NIGHTS, C.ITEMS: NIGHTS}
     said = capsys.readouterr().out
     assert "recommendations" in said
     assert "events" not in said
