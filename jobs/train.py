@@ -20,7 +20,6 @@ from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +41,7 @@ from llmrec.nn.unread import Unread
 from llmrec.pipelines.augment import Augmentation, open_rewriter, ship_augmentation
 from llmrec.pipelines.examples import choose_examples
 from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
-from llmrec.pipelines.holdout import asked_for, counted_until, split
+from llmrec.pipelines.holdout import hold_out_validation
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
@@ -50,7 +49,6 @@ from llmrec.pipelines.night import (
     open_night,
     relations_needed,
     reread_catalogue,
-    user_rows,
     with_texts_of,
 )
 from llmrec.pipelines.teacher import open_teacher, prepare_teacher
@@ -67,8 +65,7 @@ from llmrec.pipelines.training import (
 )
 from llmrec.progress import spark_progress, training_bar
 from llmrec.spark.shipping import ship_folder
-from llmrec.spark.splits import PART, TRAIN, VALIDATION
-from llmrec.spark.users import add_targets
+from llmrec.spark.splits import PART, TRAIN
 from llmrec.spark.vector_cache import ensure_vectors
 
 
@@ -99,14 +96,10 @@ def main(run: Run) -> None:
     rewriter = open_rewriter(config, tokens)
     night = open_night(**run.read_night(), config=config, run_date=run.day)
     impressions = run.read_nonempty(C.IMPRESSIONS) if config.train.learn_from == "impressions" else None
-    until, since = counted_until(run.day, VALIDATION, config), run.args.since
-    work = run.work_folder()
+    since, work = run.args.since, run.work_folder()
     with run.stage("examples") as stage:
-        parts = split(night, config).persist()
-        learning = parts.filter(F.col(PART) == TRAIN)
-        longest = config.candidates.covisitation_events
-        rows = user_rows(night, learning, config, liked=longest, until=until).persist()
-        judges = add_targets(rows, asked_for(parts.filter(F.col(PART) == VALIDATION), config)).persist()
+        held = hold_out_validation(night, config)
+        parts, learning, until, rows, judges = held.parts, held.learning, held.until, held.rows, held.judges
         panel = stopping_panel(stopping_users(judges, config))
         stage.counts = {row[PART]: row["count"] for row in parts.groupBy(PART).count().orderBy(PART).collect()}
         stage.rows_in, stage.rows_out = sum(stage.counts.values()), stage.counts.get(TRAIN, 0)

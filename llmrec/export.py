@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +25,7 @@ from llmrec.nn.device import pick_device, return_memory, set_up_torch
 from llmrec.nn.panel import Panel
 from llmrec.nn.pruning import Lists
 from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
-from llmrec.pipelines.holdout import asked_for, counted_until, split
+from llmrec.pipelines.holdout import hold_out_validation
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
@@ -35,14 +34,12 @@ from llmrec.pipelines.night import (
     precision_of,
     relations_needed,
     reread_catalogue,
-    user_rows,
     with_texts_of,
 )
 from llmrec.pipelines.training import stopping_panel, stopping_users, teaching_users
 from llmrec.settings import Config
 from llmrec.spark.shipping import ship_folder
-from llmrec.spark.splits import PART, TRAIN, VALIDATION
-from llmrec.spark.users import add_targets, sample_users
+from llmrec.spark.users import sample_users
 from llmrec.spark.vector_cache import ensure_vectors
 
 _ASKED = 100
@@ -104,13 +101,9 @@ def export_model(run: Run) -> None:
     opened, tokens = load_encoder(original.folder)
     scorer = wanted.require_fitting(opened, f"model {original.version}").to(pick_device())
     night = open_night(**run.read_night(), config=config, run_date=run.day)
-    until = counted_until(run.day, VALIDATION, config)
     with run.stage("users") as stage:
-        parts = split(night, config).persist()
-        learning = parts.filter(F.col(PART) == TRAIN)
-        longest = config.candidates.covisitation_events
-        rows = user_rows(night, learning, config, liked=longest, until=until).persist()
-        judges = add_targets(rows, asked_for(parts.filter(F.col(PART) == VALIDATION), config)).persist()
+        held = hold_out_validation(night, config)
+        judges, until = held.judges, held.until
         panel = stopping_panel(stopping_users(judges, config))
         asked = stopping_panel(sample_users(teaching_users(judges, config), _ASKED, "export"))
         if not panel.users or not asked.users:
@@ -125,7 +118,9 @@ def export_model(run: Run) -> None:
             run.spark, run.table(C.ITEM_VECTORS), night.items, shipped, original.encoder_version
         )
         relations = relations_needed(config)
-        catalogue = build_catalogue(night, learning, rows, vectors, config, work / "before", until, relations=relations)
+        catalogue = build_catalogue(
+            night, held.learning, held.rows, vectors, config, work / "before", until, relations=relations
+        )
     with run.stage("smaller model"):
         set_up_torch(os.cpu_count() or 1)
         lists = Lists.of(asked.users, asked.targets, tokens, catalogue, config.train.seed)
