@@ -157,7 +157,7 @@ class Engine:
         attended = softmax(block.query(first), [Absorbed(block, order.runs, states), by_user])
         finished = block.finish(first, attended)
         head = self._scorer.head
-        outputs = functional.linear(finished.float(), head.weight, head.bias)
+        outputs = functional.linear(finished.double(), head.weight.double(), head.bias.double()).float()
         return torch.empty_like(outputs).index_copy_(0, order.order, outputs)
 
     def _known(self, asking: "Asking", runs: Sequence[Run]) -> Known:

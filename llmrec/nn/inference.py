@@ -35,3 +35,11 @@ def for_inference(scorer: Scorer | Unread, precision: Precision | None = None) -
     if precision is Precision.FLOAT32:
         return scorer
     return GpuEngine(fast) if fast else copy.deepcopy(scorer).to(torch.bfloat16)
+
+
+def kind_of(scorer: PairScorer) -> str:
+    """Name what the last bits of a score depend on beside model and texts: the program, its numbers and the device."""
+    numbers = scorer.precision.value if isinstance(scorer, Engine) else "bfloat16"
+    if isinstance(scorer, Scorer):
+        numbers = str(next(scorer.parameters()).dtype)
+    return f"{type(scorer).__name__} {numbers} {scorer.device.type} torch {torch.__version__}"

@@ -1,9 +1,10 @@
 """From users to ranked lists: candidates, pair scores, features, fusion. One batch of users at a time, no Spark."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,13 @@ from llmrec.nn.alone import Alone
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
 from llmrec.nn.fusion import Fusion
-from llmrec.nn.inference import for_inference
+from llmrec.nn.inference import for_inference, kind_of
+from llmrec.nn.kept import Fingerprints, Kept, fingerprints
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_outputs
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.retrieval import ExactIndex, Index
+from llmrec.nn.reuse import Reuse
 from llmrec.nn.scorer import ReadUsers, Scorer
 from llmrec.nn.sequential import Sequential
 from llmrec.nn.sources import SILENT, SOURCES, Answer, Nothing, open_sources
@@ -39,6 +42,9 @@ _FADE = 0.8
 _SIMILARITY = [COLUMN[feature.name] for feature in FEATURES if feature.ground == "similarity"]
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
+_SPARE = 0.25
+"""Pairs beside those asked for, as a share, that are scored of a user who is read: what is asked for moves a little
+every night, and reading the user again would cost as much as some thirty pairs."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ class Recommender:
         self._exploration = exploration or Exploration()
         self._without_failed = without_failed
         self._states = StateCache(self._scorer, tokens, catalogue)
+        self._knows_nothing = Reuse.nothing(self._scorer.width, self._scorer.outputs, len(catalogue))
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
         self._only = only
         opened = open_sources(catalogue, index, sequential, {name: sizes.of(name) for name in SOURCES})
@@ -131,11 +138,32 @@ class Recommender:
         for scored in self.score(users):
             yield self.top(scored, top_n)
 
-    def score(self, users: Sequence[User]) -> Iterator[Scored]:
-        """Yield each user's candidates with their features, in the order of ``users``."""
+    def score(self, users: Sequence[User], reuse: Reuse | None = None) -> Iterator[Scored]:
+        """Yield each user's candidates with their features, in the order of ``users``.
+
+        What ``reuse`` knows is not read again; None knows nothing.
+        """
         at_once = _USERS_AT_ONCE[self._scorer.device.type]
         for start in range(0, len(users), at_once):
-            yield from self._score_batch(users[start : start + at_once])
+            yield from self._score_batch(users[start : start + at_once], reuse or self._knows_nothing)
+
+    @property
+    def reads(self) -> bool:
+        """Whether an encoder reads texts at all."""
+        return not isinstance(self._scorer, Unread)
+
+    @property
+    def kind(self) -> str:
+        """What computes, and in which numbers."""
+        return kind_of(self._scorer)
+
+    def reuse(self, kept: Kept | None) -> Reuse:
+        """Return what makes use of ``kept``, made by the same model and `kind`; None is the first night."""
+        return Reuse(Kept.nothing(self._scorer.width, self._scorer.outputs) if kept is None else kept, self._item_texts)
+
+    @cached_property
+    def _item_texts(self) -> Fingerprints:
+        return fingerprints(map(self.catalogue.pieces, range(len(self.catalogue))))
 
     def probabilities(self, scored: Scored) -> npt.NDArray[np.float64]:
         """Return the probability that the user likes each candidate, (P,)."""
@@ -144,15 +172,24 @@ class Recommender:
         return self.fusion.probabilities(scored.features)
 
     @torch.inference_mode()
-    def _score_batch(self, users: Sequence[User]) -> list[Scored]:
-        states = self._scorer.encode_users(Ragged.of(self._user_sequences(users), self._scorer.device))
-        by_source, failed = self._ask(users, states.vectors)
+    def _score_batch(self, users: Sequence[User], reuse: Reuse) -> list[Scored]:
+        device = self._scorer.device
+        batch = reuse.open(
+            self._user_sequences(users), lambda texts: self._scorer.encode_users(Ragged.of(texts, device)), device
+        )
+        by_source, failed = self._ask(users, batch.vectors)
         answers = [{name: of_users[at] for name, of_users in by_source.items()} for at in range(len(users))]
         proposals = [propose(own, self.sizes) for own in answers]
         read = [own.agreed(self.sizes.pair_scored) for own in proposals]
         user_of_pair = np.repeat(np.arange(len(users)), [len(own) for own in read])
         item_of_pair = np.concatenate([own.items[chosen] for own, chosen in zip(proposals, read, strict=True)])
-        outputs = self._pair_outputs(states, user_of_pair, item_of_pair)
+        spare = math.ceil(_SPARE * self.sizes.pair_scored)
+        outputs = batch.outputs(
+            user_of_pair,
+            item_of_pair,
+            more=lambda at: proposals[at].items[proposals[at].agreed(self.sizes.pair_scored + spare)],
+            score=self._pair_outputs,
+        )
         logits = outputs[:, 0]
         broken = np.flatnonzero(~np.isfinite(logits))
         if len(broken):

@@ -1,0 +1,171 @@
+"""Reading only what no earlier night has read: users whose texts are new, pairs that were not scored yet.
+
+What comes out is what reading everything would give. On a processor that is so to the last bit where a user has at
+least four pairs scored at once, since fewer go through other kernels; so a user who is read is read with as many.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from llmrec.domain.users import Items
+from llmrec.nn.catalogue import Floats
+from llmrec.nn.kept import FINGERPRINT, Fingerprints, Kept, Places, fingerprints, gather
+from llmrec.nn.scorer import ReadUsers
+from llmrec.nn.tokens import Pieces
+
+# Shape letters: B users, P pairs, S items, D width of vectors, O outputs of a pair.
+
+Read = Callable[[list[Pieces]], ReadUsers]
+Score = Callable[[Any, Places, Items], Floats]
+"""Scores pairs of users read and items, (P, O); the users ascend."""
+More = Callable[[int], Items]
+"""Of a user of the batch, the items that later nights are likely to ask for, with those of this one."""
+_LEAST = 4
+
+
+@dataclass
+class _Notes:
+    """What a night read or asked for, batch by batch; users stand one after the other."""
+
+    users: list[Fingerprints] = field(default_factory=lambda: [np.zeros(0, FINGERPRINT)])
+    vectors: list[Floats] = field(default_factory=list)
+    user: list[Places] = field(default_factory=lambda: [np.zeros(0, np.int64)])
+    item: list[Items] = field(default_factory=lambda: [np.zeros(0, np.int32)])
+    outputs: list[Floats] = field(default_factory=list)
+    count: int = 0
+
+
+class Reuse:
+    """What one task knows of earlier nights, and what it leaves for later ones."""
+
+    def __init__(self, kept: Kept, items: Fingerprints, *, leaves: bool = True) -> None:
+        """Make ready.
+
+        Args:
+            kept: of earlier nights.
+            items: fingerprints of the catalogue's items, (S,).
+            leaves: whether what this night reads is for later ones too.
+        """
+        self.kept = kept
+        self.known_items = kept.find_items(items)
+        """(S,) places among the kept items."""
+        self.leaves = leaves
+        self.counts = Counter({"users encoded": 0, "pairs scored": 0, "pairs reused": 0})
+        self._items = items
+        self._notes = _Notes(vectors=[kept.vectors[:0]], outputs=[kept.outputs[:0]])
+
+    @staticmethod
+    def nothing(width: int, outputs: int, items: int) -> "Reuse":
+        """Return what knows and leaves nothing of a catalogue of ``items``; see `Kept.nothing`."""
+        return Reuse(Kept.nothing(width, outputs), np.zeros(items, FINGERPRINT), leaves=False)
+
+    def open(self, sequences: list[Pieces], read: Read, device: torch.device) -> "Batch":
+        """Look up users by what is read of them, and read those that are not known."""
+        return Batch(self, sequences, read, device)
+
+    def note(self, users: Fingerprints, vectors: Floats, user: Places, item: Items, outputs: Floats) -> None:
+        """Take down a batch: its users (B,) and (B, D), and pairs (P,), (P,) and (P, O)."""
+        notes = self._notes
+        notes.users.append(users)
+        notes.vectors.append(vectors)
+        notes.user.append(user + notes.count)
+        notes.item.append(item)
+        notes.outputs.append(outputs)
+        notes.count += len(users)
+
+    def updated(self, day: int, *, earliest: int, at_most: int) -> Kept:
+        """Return what is to be kept after the night of ``day``; see `Kept.updated`."""
+        notes, item = self._notes, np.concatenate(self._notes.item)
+        used, place = np.unique(item, return_inverse=True)
+        tonight = gather(
+            users=np.concatenate(notes.users), vectors=np.concatenate(notes.vectors),
+            user_days=np.full(notes.count, day, np.int32), items=self._items[used], user=np.concatenate(notes.user),
+            item=place, outputs=np.concatenate(notes.outputs), pair_days=np.full(len(item), day, np.int32),
+        )  # fmt: skip
+        return self.kept.updated(tonight, earliest=earliest, at_most=at_most)
+
+
+class Batch:
+    """Some users, of whom those are read that have to be."""
+
+    def __init__(self, reuse: Reuse, sequences: list[Pieces], read: Read, device: torch.device) -> None:
+        self._reuse, self._sequences, self._reader = reuse, sequences, read
+        self._texts = fingerprints(sequences)
+        self._known = reuse.kept.find_users(self._texts)
+        self._groups: list[tuple[Places, ReadUsers]] = []
+        known, new = np.flatnonzero(self._known >= 0), np.flatnonzero(self._known < 0)
+        vectors = torch.from_numpy(reuse.kept.vectors[self._known[known]]).to(device)
+        if len(new):
+            fresh = self._read(new).vectors.float()
+            both = torch.empty(len(sequences), fresh.shape[1], device=device)
+            vectors = both.index_copy_(0, _to(new, device), fresh).index_copy_(0, _to(known, device), vectors)
+        self.vectors = vectors
+        """(B, D), float32."""
+
+    def outputs(self, user: Places, item: Items, more: More, score: Score) -> Floats:
+        """Return what is said of each pair, (P, O).
+
+        Args:
+            user: (P,) place in the batch, ascending.
+            item: (P,) index into the catalogue.
+            more: what is scored beside, of a user who has to be read.
+            score: scores what is not known.
+        """
+        reuse = self._reuse
+        found = reuse.kept.find_pairs(self._known[user], reuse.known_items[item])
+        unknown = found < 0
+        late = np.unique(user[unknown])
+        late = late[self._known[late] >= 0]
+        if len(late):
+            self._read(late)
+        said = np.empty((len(user), reuse.kept.outputs.shape[1]), np.float32)
+        said[~unknown] = reuse.kept.outputs[found[~unknown]]
+        beside = [(np.zeros(0, np.int64), np.zeros(0, np.int32), said[:0])]
+        for group, states in self._groups:
+            asked = np.flatnonzero(unknown & np.isin(user, group))
+            extra_user, extra_item = self._extra(group, user, item, unknown, more)
+            owner, items = np.concatenate([user[asked], extra_user]), np.concatenate([item[asked], extra_item])
+            order = np.argsort(owner, kind="stable")
+            scored = np.empty((len(owner), said.shape[1]), np.float32)
+            scored[order] = score(states, np.searchsorted(group, owner[order]), items[order])
+            said[asked] = scored[: len(asked)]
+            beside.append((extra_user, extra_item, scored[len(asked) :]))
+            reuse.counts["pairs scored"] += len(owner)
+        reuse.counts["pairs reused"] += int((~unknown).sum())
+        if reuse.leaves:
+            users, items, outputs = (np.concatenate(arrays) for arrays in zip(*beside, (user, item, said), strict=True))
+            reuse.note(self._texts, self.vectors.cpu().numpy(), users, items, outputs)
+        return said
+
+    def _read(self, places: Places) -> ReadUsers:
+        self._groups.append((places, self._reader([self._sequences[place] for place in places])))
+        self._reuse.counts["users encoded"] += len(places)
+        return self._groups[-1][1]
+
+    def _extra(
+        self, group: Places, user: Places, item: Items, unknown: npt.NDArray[np.bool_], more: More
+    ) -> tuple[Places, Items]:
+        """Return the pairs, of users of ``group``, that are scored beside those that have to be."""
+        if not self._reuse.leaves:
+            return np.zeros(0, np.int64), np.zeros(0, np.int32)
+        found = [self._extra_of(int(at), item[user == at], unknown[user == at], more) for at in group]
+        items = np.concatenate([np.zeros(0, np.int32), *found]).astype(np.int32)
+        return np.repeat(group, [len(own) for own in found]), items
+
+    def _extra_of(self, at: int, own: Items, unknown: npt.NDArray[np.bool_], more: More) -> Items:
+        beside = np.setdiff1d(more(at), own)
+        known = self._reuse.kept.find_pairs(np.full(len(beside), self._known[at]), self._reuse.known_items[beside])
+        beside = beside[known < 0]
+        short = max(0, _LEAST - int(unknown.sum()) - len(beside))
+        return np.concatenate([beside, own[~unknown][:short]])
+
+
+def _to(places: Places, device: torch.device) -> Tensor:
+    return torch.from_numpy(places).to(device)

@@ -1,0 +1,130 @@
+"""Nights in a row, of which each reads what the others have not; the lists are those of one that reads everything."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrec.domain.features import COLUMN
+from llmrec.domain.users import User
+from llmrec.nn.kept import Kept
+from llmrec.nn.recommender import Recommender
+from llmrec.nn.reuse import Reuse
+from tests import tiny
+
+TEXTS = [f"{colour} {thing}" for colour in ("red", "blue", "green", "jade") for thing in ("tea", "cup", "pot", "book")]
+USERS = [tiny.user(f"u{number}", [number % 5, 5 + number % 3], "old cat" if number % 2 else "") for number in range(9)]
+CHANGED = tiny.user("u3", [3, 8, 9], "old cat")
+DISTINCT = len({(tuple(user.liked), user.text) for user in USERS})
+READ, SCORED, REUSED = "users encoded", "pairs scored", "pairs reused"
+
+
+def recommender(
+    folder: Path, texts: Sequence[str] = TEXTS, taken: list[int] | None = None, asked: int = 8
+) -> Recommender:
+    catalogue = tiny.catalogue(folder, list(texts), taken=taken or list(range(len(texts), 0, -1)))
+    sizes = tiny.sizes(0, popularity=len(texts), pair_scored=asked)
+    return Recommender(
+        catalogue=catalogue, scorer=tiny.scorer(), tokens=tiny.tokens(), sizes=sizes, fusion=None,
+    )  # fmt: skip
+
+
+def after(one: Recommender, users: Sequence[User], kept: Kept | None, day: int = 1) -> tuple[Reuse, Kept]:
+    """Let ``one`` read what is not kept; the features must be those of reading everything."""
+    reuse = one.reuse(kept)
+    found, expected = list(one.score(users, reuse)), list(one.score(users))
+    for with_reuse, whole in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(with_reuse.proposals.items, whole.proposals.items)
+        np.testing.assert_allclose(with_reuse.features, whole.features, rtol=0, atol=1e-6)
+    return reuse, reuse.updated(day, earliest=0, at_most=1 << 30)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> tuple[Recommender, Kept]:
+    one = recommender(tmp_path / "first")
+    reuse, kept = after(one, USERS, None)
+    assert reuse.counts == {READ: 9, SCORED: 9 * 10, REUSED: 0}  # two more than asked for of each
+    assert (len(kept.users), len(kept.user)) == (DISTINCT, DISTINCT * 10)
+    return one, kept
+
+
+def test_a_night_on_which_nothing_changed_reads_nothing(first: tuple[Recommender, Kept]) -> None:
+    one, kept = first
+    assert after(one, USERS, kept)[0].counts == {READ: 0, SCORED: 0, REUSED: 9 * 8}
+
+
+def test_a_user_whose_text_changed_is_read_and_no_other(first: tuple[Recommender, Kept]) -> None:
+    one, kept = first
+    users = [*USERS[:3], CHANGED, *USERS[4:]]
+    reuse, kept = after(one, users, kept)
+    assert reuse.counts == {READ: 1, SCORED: 10, REUSED: 8 * 8}
+    assert after(one, users, kept)[0].counts == {READ: 0, SCORED: 0, REUSED: 9 * 8}
+
+
+def asked(one: Recommender, users: Sequence[User], texts: Sequence[str] = TEXTS) -> list[tuple[str, str]]:
+    """Return which pairs of user and item text the pair scorer is asked about."""
+    return [
+        (f"{user.liked} {user.text}", texts[item])
+        for user, scored in zip(users, one.score(users), strict=True)
+        for item, logit in zip(scored.proposals.items, scored.features[:, COLUMN["pair_logit"]], strict=True)
+        if np.isfinite(logit)
+    ]
+
+
+def test_when_counts_move_only_pairs_never_asked_for_are_scored(
+    first: tuple[Recommender, Kept], tmp_path: Path
+) -> None:
+    _, kept = first
+    known = set(asked(recommender(tmp_path / "wide", asked=10), USERS))
+    moved = recommender(tmp_path / "moved", taken=list(range(1, len(TEXTS) + 1)))
+    missing = [pair for pair in asked(moved, USERS) if pair not in known]
+    reuse, kept = after(moved, USERS, kept)
+    assert 9 < len(missing) < 9 * 8 / 2
+    assert reuse.counts[REUSED] == 9 * 8 - len(missing)
+    assert reuse.counts[READ] == len({user for user, _ in missing}) > 1
+    assert len(missing) < reuse.counts[SCORED] <= reuse.counts[READ] * 10
+    assert after(moved, USERS, kept)[0].counts == {READ: 0, SCORED: 0, REUSED: 9 * 8}
+
+
+def test_an_item_whose_text_changed_is_scored_again(first: tuple[Recommender, Kept], tmp_path: Path) -> None:
+    _, kept = first
+    texts = [TEXTS[0], "fresh leafy song", *TEXTS[2:]]
+    changed = recommender(tmp_path / "changed", texts)
+    reuse, _ = after(changed, USERS, kept)
+    missing = [pair for pair in asked(changed, USERS, texts) if pair[1] == "fresh leafy song"]
+    assert 0 < len(missing) <= 9 * 8 - reuse.counts[REUSED]
+    assert reuse.counts[REUSED] > 9 * 4
+
+
+def test_items_are_known_by_their_texts_wherever_they_stand(first: tuple[Recommender, Kept], tmp_path: Path) -> None:
+    _, kept = first
+    taken = [*range(1, len(TEXTS) + 1), 0]
+    turned = recommender(tmp_path / "turned", [*reversed(TEXTS), "new dog"], taken=taken)
+    users = [tiny.user(user.user_id, [15 - item for item in user.liked], user.text) for user in USERS]
+    reuse, _ = after(turned, users, kept)
+    assert reuse.counts[REUSED] > 9 * 6
+
+
+def test_users_with_few_candidates_or_none_are_no_exception(tmp_path: Path) -> None:
+    one = recommender(tmp_path / "few", TEXTS[:4])
+    users = [tiny.user("all", [0, 1, 2, 3]), tiny.user("one", [0, 1, 2]), tiny.user("nobody")]
+    reuse, kept = after(one, users, None)
+    assert reuse.counts[READ] == 3
+    assert after(one, users, kept)[0].counts == {READ: 0, SCORED: 0, REUSED: 1 + 4}
+    assert len(after(one, [], kept)[1].users) == 3
+
+
+def test_where_no_pair_is_read_vectors_are_reused(tmp_path: Path) -> None:
+    one = recommender(tmp_path / "none", asked=0)
+    reuse, kept = after(one, USERS, None)
+    assert reuse.counts == {READ: 9, SCORED: 0, REUSED: 0}
+    assert after(one, USERS, kept)[0].counts == {READ: 0, SCORED: 0, REUSED: 0}
+
+
+def test_kept_logits_reach_the_features(first: tuple[Recommender, Kept]) -> None:
+    one, kept = first
+    kept.outputs[:] += 1
+    plain, moved = next(one.score(USERS)), next(one.score(USERS, one.reuse(kept)))
+    logit = COLUMN["pair_logit"]
+    np.testing.assert_allclose(moved.features[:, logit], plain.features[:, logit] + 1, atol=1e-5)
