@@ -27,6 +27,7 @@ from llmrec.pipelines.night import (
     with_texts_of,
 )
 from llmrec.pipelines.publication import admit, bounds_of, columns_read, compared_with, figures_of_night
+from llmrec.pipelines.reuse import kept_files, tidy
 from llmrec.pipelines.score import check_lists, published_rows, require_users, scoring_key, users_without
 from llmrec.progress import spark_progress
 from llmrec.spark.figures import event_figures
@@ -80,8 +81,11 @@ def main(run: Run) -> None:
         folder = run.closing.enter_context(held(Path(config.work, f"score-{key}"), run.run_id))
         if known := len(finished_buckets(folder)):
             print(f"score: goes on from a run that did not end, {known} of {config.score.partitions} buckets are there")
+        parts, kept = replace(parts, without_failed=True), kept_files(config, model.encoder_version, run.day)
         with spark_progress(spark, "scoring users", config.score.partitions):
-            stage_lists(users, replace(parts, without_failed=True), config.score.top_n, config.score.partitions, folder)
+            read = stage_lists(users, parts, config.score.top_n, config.score.partitions, folder, kept)
+        if kept:
+            tidy(kept, config, read)
         staged = staged_lists(spark, folder)
         rows = published_rows(
             staged, run_date=run.day, scene=config.score.scene, model_version=model.version, run_id=run.run_id
@@ -96,6 +100,7 @@ def main(run: Run) -> None:
             shutil.rmtree(folder)  # or the next run would go on with the same lists
             raise
         stage.rows_out = stage.counts["rows"]
+        stage.counts |= read
         stage.counts |= {f"users without {source}": count for source, count in missing.items()}
         for source, count in missing.items():
             print(f"candidates: the source {source} failed for {count:,} users, who got lists without it; see the log")

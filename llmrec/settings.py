@@ -424,6 +424,13 @@ class Score(Settings):
     """What BERT multiplies on a CPU; auto: int8 if the model was exported to it, else bfloat16 where that is fast, else
     float32. int8 costs quality; it is for the prefix scorer, with nothing added to the encoder: elsewhere it means the
     best floats."""
+    reuse: bool = True
+    """Whether users and pairs are read again only if a text or the model is another than on earlier nights, whose
+    numbers are kept in the folder work; lists come out the same."""
+    reuse_days: PositiveInt = 7
+    """What no night has asked for in so many days is kept no longer."""
+    reuse_gigabytes: PositiveFloat = 10.0
+    """What is kept takes no more; users who were not there for longest go first."""
 
 
 class Gates(Settings):
@@ -500,7 +507,8 @@ class Config(Settings):
     folder that train replaces. score and evaluate also take models:/NAME/VERSION."""
     registry: Registry = Registry()
     work: str = "work"
-    """Folder for what a run needs while it runs; on a cluster, on storage that all hosts share."""
+    """Folder for what a run needs while it runs, and for what nights keep for one another (score.reuse); on a cluster,
+    on storage that all hosts share."""
     prepare: Prepare = Prepare()
     liking: Liking = Liking()
     encoder: Encoder = Encoder()

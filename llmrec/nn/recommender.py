@@ -126,7 +126,6 @@ class Recommender:
         self._exploration = exploration or Exploration()
         self._without_failed = without_failed
         self._states = StateCache(self._scorer, tokens, catalogue)
-        self._knows_nothing = Reuse.nothing(self._scorer.width, self._scorer.outputs, len(catalogue))
         index = index or ExactIndex(catalogue.vectors, allowed=catalogue.available, device=self._scorer.device)
         self._only = only
         opened = open_sources(catalogue, index, sequential, {name: sizes.of(name) for name in SOURCES})
@@ -141,11 +140,11 @@ class Recommender:
     def score(self, users: Sequence[User], reuse: Reuse | None = None) -> Iterator[Scored]:
         """Yield each user's candidates with their features, in the order of ``users``.
 
-        What ``reuse`` knows is not read again; None knows nothing.
+        What ``reuse`` knows is not read again; None: see `knowing_nothing`.
         """
-        at_once = _USERS_AT_ONCE[self._scorer.device.type]
+        at_once, reuse = _USERS_AT_ONCE[self._scorer.device.type], reuse or self.knowing_nothing()
         for start in range(0, len(users), at_once):
-            yield from self._score_batch(users[start : start + at_once], reuse or self._knows_nothing)
+            yield from self._score_batch(users[start : start + at_once], reuse)
 
     @property
     def reads(self) -> bool:
@@ -160,6 +159,10 @@ class Recommender:
     def reuse(self, kept: Kept | None) -> Reuse:
         """Return what makes use of ``kept``, made by the same model and `kind`; None is the first night."""
         return Reuse(Kept.nothing(self._scorer.width, self._scorer.outputs) if kept is None else kept, self._item_texts)
+
+    def knowing_nothing(self) -> Reuse:
+        """Return what knows nothing and leaves nothing."""
+        return Reuse.nothing(self._scorer.width, self._scorer.outputs, len(self.catalogue))
 
     @cached_property
     def _item_texts(self) -> Fingerprints:

@@ -7,6 +7,7 @@ which gets its name when it is whole; so the folder must be one that all hosts s
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.spark.kept_files import KeptFiles
 from llmrec.spark.users import in_tasks
 from llmrec.spark.workers import FAILED, PROPOSED, NightParts, ranked
 
@@ -48,10 +50,13 @@ def finished_buckets(folder: Path) -> set[int]:
     return {int(found[1]) for path in folder.glob("*") if (found := _NAME.fullmatch(path.name))}
 
 
-def stage_lists(users: DataFrame, parts: NightParts, top_n: int, buckets: int, folder: Path) -> None:
+def stage_lists(
+    users: DataFrame, parts: NightParts, top_n: int, buckets: int, folder: Path, kept: KeptFiles | None = None
+) -> dict[str, int]:
     """Rank the candidates of the users whose bucket is not finished, and keep the lists in ``folder``.
 
     Input: one row per user, as spark.users makes them.
+    Returns counts of what was read and of what is ``kept`` of earlier nights (None: nothing is).
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished, place = finished_buckets(folder), folder.absolute()
@@ -62,10 +67,13 @@ def stage_lists(users: DataFrame, parts: NightParts, top_n: int, buckets: int, f
         context = TaskContext.get()
         if context is None:
             raise RuntimeError("lists are staged in a task of Spark, found none")
-        rows = _keep(ranked(batches, parts, top_n), place / f"bucket-{context.partitionId():05d}.parquet")
-        yield pd.DataFrame({"rows": [rows]})
+        bucket, counts = context.partitionId(), Counter[str]()
+        _keep(ranked(batches, parts, top_n, kept, bucket, counts), place / f"bucket-{bucket:05d}.parquet")
+        if counts:
+            yield pd.DataFrame({"what": list(counts), "count": list(counts.values())})
 
-    in_tasks(left, buckets).mapInPandas(rank_and_keep, "rows long").write.format("noop").mode("overwrite").save()
+    done = in_tasks(left, buckets).mapInPandas(rank_and_keep, "what string, count long").groupBy("what")
+    return {row["what"]: row["sum"] for row in done.agg(F.sum("count").alias("sum")).collect()}
 
 
 def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
@@ -74,17 +82,15 @@ def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
     return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
 
 
-def _keep(frames: Iterator[pd.DataFrame], path: Path) -> int:
-    """Write ``frames`` to ``path``, whole or not at all; without one there is no file. Return the number of rows."""
-    unfinished, rows, writer = path.with_name(f".{path.name}.{uuid.uuid4().hex}"), 0, None
+def _keep(frames: Iterator[pd.DataFrame], path: Path) -> None:
+    """Write ``frames`` to ``path``, whole or not at all; without one there is no file."""
+    unfinished, writer = path.with_name(f".{path.name}.{uuid.uuid4().hex}"), None
     try:
         for frame in frames:
             writer = writer or pq.ParquetWriter(unfinished, _LISTS)
             writer.write_table(pa.Table.from_pandas(frame, _LISTS, preserve_index=False))
-            rows += len(frame)
     finally:
         if writer:
             writer.close()
     if writer:
         os.replace(unfinished, path)
-    return rows

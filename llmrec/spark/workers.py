@@ -1,5 +1,6 @@
 """What runs in Python workers: encoding of item texts, and the recommender over users. Models load once per worker."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -27,6 +28,7 @@ from llmrec.nn.recommender import Recommendation, Recommender
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.unread import Unread
+from llmrec.spark.kept_files import KeptFiles
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.users import TARGETS, to_users
 
@@ -84,8 +86,15 @@ def encode_items(texts: DataFrame, model: Shipped, encoder_version: str) -> Data
     )
 
 
-def ranked(batches: Iterator[pd.DataFrame], parts: NightParts, top_n: int) -> Iterator[pd.DataFrame]:
-    """Rank each user's candidates, in a worker.
+def ranked(
+    batches: Iterator[pd.DataFrame],
+    parts: NightParts,
+    top_n: int,
+    kept: KeptFiles | None,
+    bucket: int,
+    counts: Counter[str],
+) -> Iterator[pd.DataFrame]:
+    """Rank each user's candidates, in a worker; ``counts`` are added to.
 
     Input:  frames with one row per user, as spark.users makes them.
     Output: user_id, failed (sources that raised an error and were left out), proposed (candidates that the list was
@@ -93,13 +102,19 @@ def ranked(batches: Iterator[pd.DataFrame], parts: NightParts, top_n: int) -> It
             in their order.
     """
     recommender = worker_recommender(parts)
+    kept = kept if recommender.reads else None
+    reuse = kept.open(bucket, recommender, counts) if kept else recommender.knowing_nothing()
     for batch in batches:
         rows = (
             (one.user.user_id, list(one.failed), len(one.proposals.items), *vars(row).values())
-            for one in recommender.score(to_users(batch))
+            for one in recommender.score(to_users(batch), reuse)
             for row in recommender.top(one, top_n)
         )
         yield from _frames(rows, [C.USER, FAILED, PROPOSED, *(field.name for field in fields(Recommendation))])
+    if kept:
+        kept.close(bucket, recommender, reuse, counts)
+    if recommender.reads:
+        counts.update(reuse.counts)
 
 
 def _frames(rows: Iterator[tuple[object, ...]], columns: list[str]) -> Iterator[pd.DataFrame]:

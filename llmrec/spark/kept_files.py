@@ -1,0 +1,87 @@
+"""What nights keep for one another (nn.kept), a file for each bucket of users in a folder that all hosts share.
+
+A task reads its bucket's file before its first user and replaces it after its last. A file that is missing, damaged or
+of another making only means more work, and so does a task that is killed, repeated, or at work beside another on the
+same bucket: whatever file is there, is whole, and right by what it is called and says.
+"""
+
+import logging
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from llmrec.nn.kept import Kept
+from llmrec.nn.recommender import Recommender
+from llmrec.nn.reuse import Reuse
+
+UNREADABLE, UNWRITABLE = "kept files unreadable", "kept files unwritable"
+"""Counts of buckets."""
+_LOG = logging.getLogger(__name__)
+_DAY = "night"
+"""Name of the file that holds the day of the last night that used its folder."""
+
+
+@dataclass(frozen=True)
+class KeptFiles:
+    """Where it is and how much of it may stay."""
+
+    folder: Path
+    """Of one model and number of buckets."""
+    night: date
+    earliest: date
+    """What was asked for last before this day goes."""
+    bytes_of_bucket: int
+
+    def open(self, bucket: int, recommender: Recommender, counts: Counter[str]) -> Reuse:
+        """Read what is known of the users of ``bucket``; what cannot be read is counted, and nothing is known then."""
+        try:
+            kept = Kept.load(self._path(bucket), recommender.kind)
+        except (OSError, ValueError) as error:
+            _LOG.warning("bucket %d: all is read anew, as what was kept cannot be used (%s)", bucket, error)
+            counts[UNREADABLE] += 1
+            kept = None
+        return recommender.reuse(kept)
+
+    def close(self, bucket: int, recommender: Recommender, reuse: Reuse, counts: Counter[str]) -> None:
+        """Leave to the next night what this one read; if it cannot be written, that is counted."""
+        after = reuse.updated(self.night.toordinal(), earliest=self.earliest.toordinal(), at_most=self.bytes_of_bucket)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _DAY).write_text(self.night.isoformat(), encoding="utf-8")
+            after.save(self._path(bucket), recommender.kind)
+        except OSError as error:
+            _LOG.warning("bucket %d: what was read cannot be kept (%s)", bucket, error)
+            counts[UNWRITABLE] += 1
+
+    def _path(self, bucket: int) -> Path:
+        return self.folder / f"bucket-{bucket:05d}"
+
+
+def tidy_kept(files: KeptFiles, at_most: int) -> None:
+    """Remove what killed tasks left, and of other models' folders the oldest: those not used for too long, and as many
+    as it takes for all to be of ``at_most`` bytes.
+    """
+    if not files.folder.is_dir():
+        return
+    for left in files.folder.glob(".*"):
+        left.unlink(missing_ok=True)
+    others = sorted((_last_night(one), one) for one in files.folder.parent.iterdir() if one.name != files.folder.name)
+    sizes = {one: _size(one) for _, one in others}
+    room = at_most - _size(files.folder) - sum(sizes.values())
+    for night, other in others:
+        if night < files.earliest or room < 0:
+            shutil.rmtree(other, ignore_errors=True)
+            room += sizes[other]
+
+
+def _last_night(folder: Path) -> date:
+    try:
+        return date.fromisoformat((folder / _DAY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not one of ours, or a disk was full
+        return date.min
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*"))
