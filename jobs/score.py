@@ -9,15 +9,19 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pyspark.sql import DataFrame
 
 from llmrec import columns as C
 from llmrec.cli import Job, Run
 from llmrec.domain.bounds import out_of_bounds
 from llmrec.lock import held
 from llmrec.models import open_model
+from llmrec.nn.artifact import ModelInfo
 from llmrec.pipelines.night import (
+    Night,
     build_catalogue,
     night_parts,
     open_night,
@@ -37,14 +41,26 @@ from llmrec.spark.shipping import ship_folder
 from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
 from llmrec.spark.tables import create_latest, create_table, replace_date
 from llmrec.spark.vector_cache import ensure_vectors
+from llmrec.spark.workers import NightParts
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What is about to be published."""
+
+    folder: Path
+    """Where it is staged."""
+    staged: DataFrame
+    rows: DataFrame
+    """As recommendations holds them."""
+    counts: dict[str, int]
 
 
 def main(run: Run) -> None:
     """Read tables, score, check, compare with earlier nights, publish."""
-    config, spark = run.config, run.spark
-    model = open_model(run)
-    require_ranker(model.manifest, config)
-    config = with_texts_of(model.manifest, config)
+    spark, model = run.spark, open_model(run)
+    require_ranker(model.manifest, run.config)
+    run.config = config = with_texts_of(model.manifest, run.config)
     tables = run.read_night()
     night = open_night(**tables, config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
@@ -73,20 +89,47 @@ def main(run: Run) -> None:
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
         stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}
-        counted = dict(stage.counts)
+    shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
+    parts = replace(night_parts(shipped, shelves, config, run.day), without_failed=True)
+    key = scoring_key(run.day, model.version, run.table_versions, stage.counts, config)
+    lists = _score(run, model, parts, night, users, eligible, key)
+    with run.stage("gates") as stage:
+        tonight = figures_of_night(
+            tables, lists.staged, lists.counts, config, run_date=run.day, model_version=model.version,
+            eligible=eligible, available=int(catalogue.available.sum()), events=of_events,
+            columns=run.column_types(C.EVENTS, C.ITEMS, C.USERS, C.CANDIDATES, C.RECOMMENDATIONS),
+        )  # fmt: skip
+        earlier = earlier_nights(run.read(C.NIGHTS), config.score.scene, run.day, config.gates.nights)
+        print(compared_with(earlier, config.score.scene))
+        reasons = out_of_bounds(tonight, earlier, bounds_of(config))
+        stage.counts = {"nights": len(earlier), "out of bounds": len(reasons)}
+        stage.message = admit(reasons, f"{target}: {run.day}", forced_by=who(os.environ), why=run.args.force)
+        if stage.message:
+            print(f"gates: {stage.message}")
+    with run.stage("publish") as stage:
+        replace_date(lists.rows, target, run.day)
+        row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
+        replace_date(row, run.table(C.NIGHTS), run.day)
+        shutil.rmtree(lists.folder)
+        stage.rows_in = stage.rows_out = stage.counts["rows"] = lists.counts["rows"]
+    print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
+
+
+def _score(
+    run: Run, model: ModelInfo, parts: NightParts, night: Night, users: DataFrame, eligible: int, key: str
+) -> _Lists:
+    """Make the lists that no run of the same ``key`` has made yet, and check all of them."""
+    config = run.config
     with run.stage("scores") as stage:
-        shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
-        parts = night_parts(shipped, shelves, config, run.day)
-        key = scoring_key(run.day, model.version, run.table_versions, counted, config)
         folder = run.closing.enter_context(held(Path(config.work, f"score-{key}"), run.run_id))
         if known := len(finished_buckets(folder)):
             print(f"score: goes on from a run that did not end, {known} of {config.score.partitions} buckets are there")
-        parts, kept = replace(parts, without_failed=True), kept_files(config, model.encoder_version, run.day)
-        with spark_progress(spark, "scoring users", config.score.partitions):
+        kept = kept_files(config, model.encoder_version, run.day)
+        with spark_progress(run.spark, "scoring users", config.score.partitions):
             read = stage_lists(users, parts, config.score.top_n, config.score.partitions, folder, kept)
         if kept:
             tidy(kept, config, read)
-        staged = staged_lists(spark, folder)
+        staged = staged_lists(run.spark, folder)
         rows = published_rows(
             staged, run_date=run.day, scene=config.score.scene, model_version=model.version, run_id=run.run_id
         )
@@ -104,27 +147,7 @@ def main(run: Run) -> None:
         stage.counts |= {f"users without {source}": count for source, count in missing.items()}
         for source, count in missing.items():
             print(f"candidates: the source {source} failed for {count:,} users, who got lists without it; see the log")
-        listed = stage.counts
-    with run.stage("gates") as stage:
-        tonight = figures_of_night(
-            tables, staged, listed, config, run_date=run.day, model_version=model.version, eligible=eligible,
-            available=counted["available"], events=of_events,
-            columns=run.column_types(C.EVENTS, C.ITEMS, C.USERS, C.CANDIDATES, C.RECOMMENDATIONS),
-        )  # fmt: skip
-        earlier = earlier_nights(run.read(C.NIGHTS), config.score.scene, run.day, config.gates.nights)
-        print(compared_with(earlier, config.score.scene))
-        reasons = out_of_bounds(tonight, earlier, bounds_of(config))
-        stage.counts = {"nights": len(earlier), "out of bounds": len(reasons)}
-        stage.message = admit(reasons, f"{target}: {run.day}", forced_by=who(os.environ), why=run.args.force)
-        if stage.message:
-            print(f"gates: {stage.message}")
-    with run.stage("publish") as stage:
-        replace_date(rows, target, run.day)
-        row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
-        replace_date(row, run.table(C.NIGHTS), run.day)
-        shutil.rmtree(folder)
-        stage.rows_in = stage.rows_out = stage.counts["rows"] = listed["rows"]
-    print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
+    return _Lists(folder, staged, rows, stage.counts)
 
 
 def who(environment: Mapping[str, str]) -> str:
