@@ -115,7 +115,7 @@ def test_half_of_the_events_stop_the_night_until_someone_forces_it_and_nothing_i
     assert recorded["message"].startswith(
         "forced by ann (Airflow, nightly.score): half of the shops closed; out of bounds:\n  "
     )
-    assert not list((folder / "work").iterdir())
+    assert not list((folder / "work").glob("score-*"))
     kept = {str(row["run_date"]): row["forced"] for row in table(spark, folder, "nights").collect()}
     assert kept == {"2026-02-01": False, "2026-02-02": False, "2026-02-03": True}
 
