@@ -1,6 +1,7 @@
 """The model folder: safetensors, tokenizer, fusion trees and a manifest with a sha256 per file.
 
-Nothing in it is executed: no pickle, no remote code. Every file is checked against the manifest before it is loaded.
+Nothing in it is executed: no pickle, no remote code. Every file is checked against the manifest before any is loaded,
+and a folder that holds a file which the manifest does not list is refused.
 """
 
 import hashlib
@@ -40,6 +41,8 @@ _SEQUENTIAL = "sequential.safetensors"
 _ENCODER = (_WEIGHTS, _SETTINGS, _TOKENIZER)
 """The files that decide vectors and tokens."""
 _WITHOUT = "ablation-{}.json"
+_KINDS = (".json", ".safetensors")
+"""What files of a model may end in: numbers and text."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,10 @@ def require_replaceable(place: Path) -> None:
 
 
 def resolve_model(path: str, *, setting: str = "model") -> ModelInfo:
-    """Check the model folder at ``path``: all files of its manifest are there, unchanged; others are never read.
+    """Check the model folder at ``path``: the files of its manifest are there, unchanged, and no others.
 
-    ``setting`` is the one that named it. Raises ArtifactError saying which file is missing, changed or foreign.
+    Hidden files, which nothing reads, do not count. ``setting`` is the one that named it. Raises ArtifactError saying
+    which file is missing, changed or foreign.
     """
     folder = Path(path)
     manifest_path = folder / _MANIFEST
@@ -165,6 +169,12 @@ def resolve_model(path: str, *, setting: str = "model") -> ModelInfo:
     for needed in (_WEIGHTS, RANKER, _SETTINGS, _TOKENIZER):
         if needed not in files:
             raise ArtifactError(f"{manifest_path}: lists no {needed}, expected one")
+    for name in files:
+        if Path(name).name != name or Path(name).suffix not in _KINDS:
+            raise ArtifactError(f"{manifest_path}: lists {name!r}, expected files beside it that end in {_KINDS}")
+    foreign = sorted(found.name for found in folder.iterdir() if found.name not in {*files, _MANIFEST})
+    if foreign := [name for name in foreign if not name.startswith(".")]:
+        raise ArtifactError(f"{folder / foreign[0]}: is not listed in {_MANIFEST}, expected no such file")
     for name, sha in files.items():
         if not (folder / name).is_file():
             raise ArtifactError(f"{folder / name}: is missing, expected it as listed in {_MANIFEST}")

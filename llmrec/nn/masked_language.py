@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from llmrec.errors import ArtifactError
-from llmrec.nn.pretrained import quiet
+from llmrec.nn.pretrained import quiet, require_no_code
 
 _TEXTS_AT_ONCE = 32
 _LIKELIEST = 10
@@ -38,6 +38,7 @@ class MaskedLanguage:
         where: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
         try:
             with quiet():
+                require_no_code(path, allow_download)
                 tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, **where)
                 model, info = AutoModelForMaskedLM.from_pretrained(
                     path, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **where

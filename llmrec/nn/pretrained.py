@@ -1,5 +1,6 @@
 """Loads pretrained encoders of transformers: weights into our backbone, the tokenizer into one without them."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from llmrec.errors import ArtifactError
 from llmrec.nn.backbone import Backbone
@@ -18,7 +20,7 @@ from llmrec.nn.tokens import TextLimits, Tokens
 def load_backbone(path: str, allow_download: bool = False) -> Backbone:
     """Load a pretrained encoder from a folder (or, if allowed, the hub); safetensors only, no remote code.
 
-    Raises ArtifactError if there is no encoder there or its family is not supported.
+    Raises ArtifactError if there is no encoder there, it asks for code of its own, or its family is not supported.
     """
     if not allow_download and not Path(path, "config.json").is_file():
         raise ArtifactError(
@@ -26,6 +28,7 @@ def load_backbone(path: str, allow_download: bool = False) -> Backbone:
             "(or set encoder.allow_download=true for a hub name)"
         )
     try:
+        require_no_code(path, allow_download)
         found, _ = PretrainedConfig.get_config_dict(path, local_files_only=not allow_download)
         require_family(found.get("model_type"), f"encoder.path: {path}")  # before transformers, which may not know it
         config = AutoConfig.from_pretrained(path, local_files_only=not allow_download, trust_remote_code=False)
@@ -48,6 +51,23 @@ def load_backbone(path: str, allow_download: bool = False) -> Backbone:
             f"encoder.path: {path}: its weights lack {', '.join(lacking[:3])}, expected all of config.json"
         )
     return open_model(model)
+
+
+def require_no_code(path: str, allow_download: bool = False) -> None:
+    """Raise ArtifactError if a pretrained folder (or, if allowed, a hub name) asks for code of its own (auto_map).
+
+    transformers would leave that code alone and load the rest, which then is not what its makers meant.
+    """
+    for name in ("config.json", "tokenizer_config.json"):
+        found = cached_file(
+            path,
+            name,
+            local_files_only=not allow_download,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found and "auto_map" in json.loads(Path(found).read_text(encoding="utf-8")):
+            raise ArtifactError(f"{path}: {name} has an auto_map, code of its own; expected a model without")
 
 
 def load_tokens(path: str, limits: TextLimits, allow_download: bool = False) -> Tokens:
@@ -73,6 +93,7 @@ def find_mask(path: str, allow_download: bool = False) -> str | None:
 
 def _open_tokenizer(path: str, allow_download: bool) -> Any:
     try:
+        require_no_code(path, allow_download)
         tokenizer = AutoTokenizer.from_pretrained(
             path, use_fast=True, local_files_only=not allow_download, trust_remote_code=False
         )

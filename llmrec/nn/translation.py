@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from llmrec.errors import ArtifactError
-from llmrec.nn.pretrained import quiet
+from llmrec.nn.pretrained import quiet, require_no_code
 
 _TEXTS_AT_ONCE = 16
 _FOLDERS = "there", "back"
@@ -63,6 +63,7 @@ def _load(path: str, allow_download: bool) -> tuple[Any, Any]:
     where: dict[str, Any] = {"local_files_only": not allow_download, "trust_remote_code": False}
     try:
         with quiet():
+            require_no_code(path, allow_download)
             tokenizer = AutoTokenizer.from_pretrained(path, **where)
             model, info = AutoModelForSeq2SeqLM.from_pretrained(
                 path, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **where

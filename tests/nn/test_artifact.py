@@ -164,6 +164,25 @@ def test_a_missing_changed_or_unlisted_file_is_named(model: Path, name: str) -> 
         resolve_model(str(model))
 
 
+@pytest.mark.parametrize("name", ["sequential.safetensors", "ablation-bert.json", "pytorch_model.bin", "code"])
+def test_a_file_that_the_manifest_does_not_list_is_refused(model: Path, name: str) -> None:
+    (model / name).mkdir() if name == "code" else torch.save({}, model / name)
+    with pytest.raises(ArtifactError, match=rf"model/{name}: is not listed in manifest.json, expected no such file"):
+        resolve_model(str(model))
+
+
+def test_a_hidden_file_such_as_a_file_system_leaves_is_no_part_of_a_model(model: Path) -> None:
+    (model / ".nfs0001").write_text("")
+    assert resolve_model(str(model)).folder == model
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "ranker.pkl", "modeling.py", "../other.json", "/etc/x.json"])
+def test_a_manifest_that_lists_a_pickle_or_code_or_leaves_its_folder_is_refused(model: Path, name: str) -> None:
+    change_manifest(model, lambda manifest: manifest["files"].update({name: "0" * 64}))
+    with pytest.raises(ArtifactError, match=rf"manifest.json: lists '{name}', expected files beside it that end in"):
+        resolve_model(str(model))
+
+
 def test_weights_that_lack_a_tensor_are_refused(model: Path) -> None:
     weights = load_file(model / "model.safetensors")
     weights.pop("head.weight")

@@ -81,6 +81,23 @@ def test_a_folder_with_a_pickle_instead_of_safetensors_is_refused(tmp_path: Path
         load_backbone(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_an_encoder_with_code_of_its_own_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tiny.encoder_folder(tmp_path)
+    load_backbone(str(tmp_path))
+    monkeypatch.delattr("transformers.AutoModel.from_pretrained")
+    monkeypatch.delattr("transformers.AutoTokenizer.from_pretrained")
+    of_its_own = {"AutoModel": "modeling.Evil", "AutoTokenizer": ["modeling.Evil", None]}
+    settings = json.loads((tmp_path / name).read_text()) | {"auto_map": of_its_own}
+    (tmp_path / name).write_text(json.dumps(settings))
+    (tmp_path / "modeling.py").write_text("raise SystemExit('this code was run')")
+    for load in (lambda: load_backbone(str(tmp_path)), lambda: load_tokens(str(tmp_path), tiny.LIMITS)):
+        with pytest.raises(ArtifactError, match=rf"{name} has an auto_map, code of its own; expected a model without"):
+            load()
+
+
 def test_weights_that_lack_a_layer_of_the_config_are_refused(tmp_path: Path) -> None:
     tiny.encoder("bert", layers=2).save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
