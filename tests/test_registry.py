@@ -21,8 +21,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(database: Path, tmp_path: Path) -> Registry:
-    (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
-    return Registry(f"sqlite:///{tmp_path}/mlflow.db")
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "mlflow.db").write_bytes(database.read_bytes())
+    return Registry(f"sqlite:///{tmp_path}/a b/mlflow.db")
 
 
 def add(registry: Registry, folder: Path, sha: str) -> Registered:
@@ -56,7 +57,7 @@ def test_what_was_added_is_found_with_its_folder_and_what_was_tracked(registry: 
     found = registry.find(CHAMPION)
     assert found == added == registry.find(Address("shop", None, "1"))
     assert (found.fetch(tmp_path / "out") / "weights").read_text() == "aa11"
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/a b/mlflow.db")
     [run] = client.search_runs([client.get_experiment_by_name("shop").experiment_id])  # type: ignore[union-attr]
     assert run.data.metrics == {"new/lists_NDCG_at_10": 0.25}
     assert run.data.params == {"train.seed": "1"}

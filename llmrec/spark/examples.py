@@ -17,6 +17,7 @@ from llmrec import columns as C
 from llmrec.nn.examples import POSITIONS, RATINGS
 from llmrec.nn.positions import UNKNOWN
 from llmrec.spark.items import INDEX
+from llmrec.spark.paths import place as place_of
 from llmrec.spark.splits import LIKES, first_moment
 from llmrec.spark.users import MOMENTS, WORDS, at_last_time, items_of, latest, words_before
 
@@ -165,7 +166,7 @@ def write_examples(
     shards = max(1, math.ceil(rows / _ROWS_OF_SHARD))
     spread = kept.withColumn(_SHARD, (F.col("_place") % shards).cast("int")).repartition(shards, _SHARD)
     ordered = spread.sortWithinPartitions(_SHARD, "_place", C.USER, PART).drop(C.USER, PART, C.SCENE, "_place")
-    ordered.write.partitionBy(_SHARD).parquet(folder.absolute().as_uri())
+    ordered.write.partitionBy(_SHARD).parquet(place_of(folder))
     return rows
 
 

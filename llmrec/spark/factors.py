@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.nn.als import CONFIDENCE, ITERATIONS, RANK, RIDGE
 from llmrec.spark.items import INDEX
+from llmrec.spark.paths import place
 from llmrec.spark.users import COUNTED
 
 _DIGITS = 5
@@ -29,7 +30,7 @@ def item_factors(users: DataFrame, items: int, seed: int, checkpoints: Path) -> 
     if taken.isEmpty():
         return factors
     # Without checkpoints each step holds all steps before it, more than Java's stack takes.
-    users.sparkSession.sparkContext.setCheckpointDir(checkpoints.resolve().as_uri())
+    users.sparkSession.sparkContext.setCheckpointDir(place(checkpoints))
     method = ALS(
         rank=RANK, maxIter=ITERATIONS, regParam=RIDGE, alpha=CONFIDENCE, implicitPrefs=True, seed=seed,
         checkpointInterval=2,

@@ -35,5 +35,5 @@ def ship_folder(spark: SparkSession, folder: Path, name: str, work: Path) -> Shi
     with tarfile.open(packed, "w") as tar:
         for path in sorted(folder.iterdir()):  # Hadoop refuses an entry "./", which an archive of the folder has
             tar.add(path, path.name)
-    spark.sparkContext.addArchive(f"{packed}#{name}")
+    spark.sparkContext.addArchive(f"{packed.absolute().as_uri()}#{name}")
     return Shipped(None, name)

@@ -19,7 +19,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.permissions import keep_from_others
 from llmrec.spark.kept_files import KeptFiles
+from llmrec.spark.paths import pattern
 from llmrec.spark.users import in_tasks
 from llmrec.spark.workers import FAILED, PROPOSED, NightParts, ranked
 
@@ -67,6 +69,7 @@ def stage_lists(
         context = TaskContext.get()
         if context is None:
             raise RuntimeError("lists are staged in a task of Spark, found none")
+        keep_from_others()
         bucket, counts = context.partitionId(), Counter[str]()
         _keep(ranked(batches, parts, top_n, kept, bucket, counts), place / f"bucket-{bucket:05d}.parquet")
         if counts:
@@ -78,7 +81,7 @@ def stage_lists(
 
 def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
     """Read the lists in ``folder``, with the columns of spark.workers.ranked."""
-    paths = [path.absolute().as_uri() for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
+    paths = [pattern(path) for path in sorted(folder.glob("*")) if _NAME.fullmatch(path.name)]
     return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
 
 

@@ -109,7 +109,10 @@ def create_table(
     if table_exists(spark, name):
         return
     builder = DeltaTable.createIfNotExists(spark).addColumns(SCHEMAS[table])
-    builder = builder.tableName(name) if is_catalog_name(name) else builder.location(_absolute(spark, name))
+    if is_catalog_name(name):
+        builder = builder.tableName(name)
+    else:  # with a name, or the builder puts the path between backticks as it is
+        builder = builder.tableName(f"delta.{_quoted(_absolute(spark, name))}").location(_absolute(spark, name))
     if partition_by:
         builder = builder.partitionedBy(partition_by)
     builder = builder.property("delta.enableChangeDataFeed", "true")
@@ -129,9 +132,7 @@ def create_latest(spark: SparkSession, name: str) -> None:
     parser: Any = spark._jsparkSession.sessionState().sqlParser()
     parts = parser.parseMultipartIdentifier(name)
     *schema, table = (parts.apply(place) for place in range(parts.size()))
-    quoted, view = (
-        ".".join(f"`{part.replace('`', '``')}`" for part in (*schema, last)) for last in (table, f"{table}_latest")
-    )
+    quoted, view = (".".join(_quoted(part) for part in (*schema, last)) for last in (table, f"{table}_latest"))
     rows = f"SELECT * FROM {quoted} WHERE run_date = (SELECT max(run_date) FROM {quoted})"
     try:
         spark.sql(f"CREATE VIEW IF NOT EXISTS {view} AS {rows}")
@@ -139,6 +140,10 @@ def create_latest(spark: SparkSession, name: str) -> None:
         raise OutputError(
             f"{view}: the view cannot be made ({first_line(error)}); expected a schema this user may add to"
         ) from error
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
 
 
 def _absolute(spark: SparkSession, path: str) -> str:
@@ -155,8 +160,11 @@ def overwrite_table(df: DataFrame, name: str) -> None:
 
 
 def append_table(df: DataFrame, name: str) -> None:
-    """Add ``df`` to the table ``name`` in one commit; raises OutputError if it cannot be written."""
-    writer = df.write.format("delta").mode("append")
+    """Add ``df`` to the table ``name`` in one commit; raises OutputError if it cannot be written.
+
+    Columns that a table of an older version lacks are added to it.
+    """
+    writer = df.write.format("delta").mode("append").option("mergeSchema", "true")
     with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
+from llmrec.domain.permissions import keep_from_others
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device
 from llmrec.nn.panel import Panel
@@ -70,6 +71,7 @@ def _take_part(
         elif progress.step % _SAID_EVERY == 0:
             print(f"step {progress.step} of {progress.steps}", flush=True)
 
+    keep_from_others()
     set_up_torch(threads)
     scorer, tokens = load_encoder(base)
     if not isinstance(scorer, Scorer):

@@ -29,11 +29,12 @@ print(shipped.path, [row["text"] for row in spark.range(2).mapInPandas(read, "id
 
 @pytest.mark.spark
 def test_a_folder_is_read_by_executors_of_other_processes(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "weights.txt").write_text("0.25")
+    work = tmp_path / "it's 100%20 #1"
+    (work / "model").mkdir(parents=True)
+    (work / "model" / "weights.txt").write_text("0.25")
     (tmp_path / "program.py").write_text(PROGRAM)
     submit = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local-cluster[1,1,1024]"]
-    command = [*submit, str(tmp_path / "program.py"), str(tmp_path)]
+    command = [*submit, str(tmp_path / "program.py"), str(work)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "None ['0.25', '0.25']"
