@@ -14,7 +14,7 @@ SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
 BENCH_ENV := .venv-bench
 PEERS_ENV := .venv-peers
 
-.PHONY: help install demo bench-env peers-env test test-slow test-fast format lint types check lock clean
+.PHONY: help install demo bench-env peers-env test test-slow test-fast format lint types check audit lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -95,6 +95,9 @@ types: $(READY)  ## check types
 
 check: lint types test  ## lint, types and test
 
+audit: $(READY)  ## look the locked packages up among known vulnerabilities, where the network allows it
+	@$(BIN)/python tools/audit.py requirements/environment.lock
+
 lock: $(READY)  ## write the lock files anew
 	@for name in bootstrap demo-data; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-deps \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
@@ -102,7 +105,7 @@ lock: $(READY)  ## write the lock files anew
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		pyproject.toml -o requirements/environment.lock
-	@for name in bench peers; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+	@for name in audit bench peers; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		requirements/$$name.in -o requirements/$$name.lock; done
 
