@@ -5,6 +5,7 @@ unlike those before, in one message.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import traceback
@@ -20,27 +21,18 @@ from pyspark.sql import DataFrame, SparkSession
 
 from llmrec import columns as C
 from llmrec.config import documented_yaml, load_config
+from llmrec.domain.permissions import keep_from_others
 from llmrec.errors import ConfigError, LlmrecError, OutputError
 from llmrec.settings import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.tables import append_table, column_types, read_table, require_rows, table_version
+from llmrec.watch.stage import Stage
+from llmrec.watch.watch import Watch
 
 Arguments = Callable[[argparse.ArgumentParser], None]
-
-
-@dataclass
-class Stage:
-    """What one stage did; the job fills in the counts."""
-
-    name: str
-    rows_in: int | None = None
-    rows_out: int | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    started_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
-    seconds: float = 0.0
-    status: str = "running"
-    message: str | None = None
+_LONGEST = 4000
+"""Letters of a message that ``runs`` keeps."""
 
 
 @dataclass
@@ -60,6 +52,7 @@ class Run:
     """What is done when the run has been recorded."""
     args: argparse.Namespace = field(default_factory=argparse.Namespace)
     """The arguments of this job alone."""
+    watch: Watch = field(default_factory=Watch)
     _work: Path | None = None
 
     def table(self, name: str) -> str:
@@ -132,37 +125,45 @@ class Run:
         stage = Stage(name)
         self.stages.append(stage)
         print(f"[{self.job}] {name} ...", file=sys.stderr, flush=True)
+        self.watch.stage_began(stage)
         try:
             yield stage
             stage.status = "done"
         except BaseException as error:
-            stage.status, stage.message = "failed", f"{type(error).__name__}: {error}"[:4000]
+            stage.status, stage.message = "failed", _described(error)
             raise
         finally:
             stage.seconds = (datetime.now(timezone.utc) - stage.started_at).total_seconds()
             counts = ", ".join(f"{key} {value:,}" for key, value in stage.counts.items())
             print(f"[{self.job}] {name}: {stage.status}, {stage.seconds:.1f} s  {counts}", file=sys.stderr, flush=True)
+            self.watch.stage_ended(stage, self.run_date, self.model_version)
 
     def record(self) -> None:
         """Append one row per stage to ``runs``."""
         rows = [
             (
                 self.run_id, self.job, s.name, s.status, s.started_at, s.seconds, self.config.sha, self.run_date,
-                s.rows_in, s.rows_out, s.counts, self.model_version, self.table_versions, s.message,
+                s.rows_in, s.rows_out, s.counts, self.model_version, self.table_versions,
+                s.message and self.watch.harmless(s.message)[:_LONGEST], s.pairs_per_second,
             )
             for s in self.stages
         ]  # fmt: skip
         append_table(self.spark.createDataFrame(rows, SCHEMAS[C.RUNS]).coalesce(1), self.table(C.RUNS))
 
 
-def _record_failure(run: Run) -> None:
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _record_failure(run: Run, failure: Exception) -> None:
     """Write what is known of a failed run; if that fails too, say so and let the first error stand."""
     if not run.stages or run.stages[-1].status != "failed":
-        run.stages.append(Stage("start", status="failed", message=traceback.format_exc(limit=0)[:2000]))
+        run.stages.append(Stage("start", status="failed", message=_described(failure)))
     try:
         run.record()
     except Exception as error:
-        print(f"{run.job}: the failure could not be recorded in {run.table(C.RUNS)}: {error}", file=sys.stderr)
+        said = f"{run.job}: the failure could not be recorded in {run.table(C.RUNS)}: {error}"
+        print(run.watch.harmless(said), file=sys.stderr)
 
 
 def parse_args(job: str, description: str, arguments: Arguments, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -197,27 +198,40 @@ class Job:
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run ``main`` with a checked configuration and a session; return the exit code."""
         args = parse_args(self.name, self.description, self.arguments, argv)
+        keep_from_others()
+        watch = Watch(self.name, args.run_date, dict(os.environ))
         try:
-            config = load_config(args.config, args.overrides)
-            if args.print_config:
-                print(documented_yaml(config))
-                return 0
-            if self.instead is not None and self.instead(args, config):
-                return 0
-            if self.needs_run_date and args.run_date is None:
-                raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
-            run = Run(self.name, config, start_session(f"llmrec-{self.name}", config.spark), args.run_date, args=args)
-            with run.closing:
-                try:
-                    self.main(run)
-                except Exception:
-                    _record_failure(run)
-                    raise
-                run.record()
+            self._run(args, watch)
         except LlmrecError as error:
-            print(f"{self.name}: {error}", file=sys.stderr)
+            print(watch.harmless(f"{self.name}: {error}"), file=sys.stderr)
+            watch.run_ended(error.exit_code, _described(error))
             return error.exit_code
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            print(watch.harmless(traceback.format_exc()), file=sys.stderr, end="")
+            watch.run_ended(1, _described(error))
             return 1
+        watch.run_ended(0)
         return 0
+
+    def _run(self, args: argparse.Namespace, watch: Watch) -> None:
+        config = load_config(args.config, args.overrides)
+        watch.keep_secret(config.model_dump(mode="json"))
+        if args.print_config:
+            print(documented_yaml(config.shown()))
+            return
+        if self.instead is not None and self.instead(args, config):
+            return
+        if self.needs_run_date and args.run_date is None:
+            raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
+        run_id = uuid.uuid4().hex[:12]
+        watch.open(run_id, config.sha, config.log.file, config.log.metrics_folder)
+        spark = start_session(f"llmrec-{self.name}", config.spark)
+        watch.keep_secret(dict(spark.sparkContext.getConf().getAll()))
+        run = Run(self.name, config, spark, args.run_date, run_id=run_id, args=args, watch=watch)
+        with run.closing:
+            try:
+                self.main(run)
+            except Exception as error:
+                _record_failure(run, error)
+                raise
+            run.record()

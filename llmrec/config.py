@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from llmrec import columns as C
+from llmrec.domain.secrets import is_literal, without_secrets
 from llmrec.errors import ConfigError
 from llmrec.settings import Config, Settings
 
@@ -45,7 +46,13 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         merged = OmegaConf.merge(
             OmegaConf.create(_read_yaml(path) if path else {}), OmegaConf.from_dotlist(list(overrides))
         )
+        _require_no_secret(where, OmegaConf.to_container(merged))
         values = OmegaConf.to_container(merged, resolve=True)
+    except yaml.MarkedYAMLError as error:  # without the line itself, which may hold a password
+        place = (
+            f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}" if error.problem_mark else ""
+        )
+        raise ConfigError(f"{where}: {error.problem}, {place}") from None
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where}: {' '.join(str(error).split())}") from error
     try:
@@ -61,6 +68,18 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     if unknown:
         raise ConfigError(f"{where}: tables.names: no table is called {', '.join(unknown)}; there are {sorted(TABLES)}")
     return config
+
+
+def _require_no_secret(where: str, written: Any, key: str = "") -> None:
+    """Refuse a password that is written where the name of a variable should stand."""
+    if isinstance(written, dict):
+        for name, value in written.items():
+            _require_no_secret(where, value, f"{key}.{name}" if key else str(name))
+    elif isinstance(written, list):
+        for value in written:
+            _require_no_secret(where, value, key)
+    elif isinstance(written, str) and is_literal(key, written):
+        raise ConfigError(f"{where}: {key}: holds a secret, expected the variable that does: ${{oc.env:VARIABLE}}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -79,7 +98,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
         if detail["type"] == "extra_forbidden":
             yield f"{key}: no such setting"
         else:
-            yield f"{key}: {detail['msg']}, found {detail['input']!r}"
+            found = without_secrets(detail["input"], key)
+            yield f"{key}: {detail['msg']}" + ("" if isinstance(found, dict) else f", found {found!r}")
 
 
 def documented_yaml(settings: Settings, indent: int = 0) -> str:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from llmrec.domain.features import needs_encoder
+from llmrec.domain.secrets import without_secrets
 from llmrec.domain.table_names import table_name
 from llmrec.domain.templates import ITEM_FIELDS, USER_FIELDS, names, require_known
 
@@ -478,6 +479,16 @@ class Report(Settings):
     """Users shown with what they liked and what they are recommended."""
 
 
+class Log(Settings):
+    """What those who watch the jobs are told, beside the console and the table runs; on the driver's host. The address
+    to call when a job failed is in the environment: LLMREC_FAILURE_WEBHOOK."""
+
+    file: str | None = None
+    """Where a line of JSON is added when a stage begins, when it ends, and when the run does; null: nowhere."""
+    metrics_folder: str | None = None
+    """Folder of Prometheus' node exporter (textfile collector): each job keeps llmrec_JOB.prom there; null: none."""
+
+
 class Maintain(Settings):
     """What the tables keep when maintain has run."""
 
@@ -522,8 +533,10 @@ class Config(Settings):
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
     maintain: Maintain = Maintain()
+    log: Log = Log()
     spark: dict[str, str] = {}
-    """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win."""
+    """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win. A secret is
+    named by ${oc.env:VARIABLE}, or stands in Spark's own configuration."""
 
     @model_validator(mode="after")
     def _know_the_scene(self) -> "Config":
@@ -540,7 +553,11 @@ class Config(Settings):
         """The scorer that is needed: none for a ranker that goes by events or words alone."""
         return self.train.scorer if self.train.ranker == "hybrid" or needs_encoder(self.train.ranker) else "none"
 
+    def shown(self) -> "Config":
+        """Return the same settings with their passwords hidden."""
+        return Config.model_validate(without_secrets(self.model_dump(mode="json")))
+
     @property
     def sha(self) -> str:
-        """Fingerprint of all settings, 12 hexadecimal digits."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """Fingerprint of all settings but passwords, 12 hexadecimal digits."""
+        return hashlib.sha256(self.shown().model_dump_json().encode()).hexdigest()[:12]

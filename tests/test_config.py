@@ -201,6 +201,63 @@ def test_the_fingerprint_follows_every_setting_and_nothing_else(tmp_path: Path) 
     assert len(Config().sha) == 12
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("registry: {uri: 'http://night:s3cret@models'}", "registry.uri"),
+        ("registry: {uri: 'https://s3cret@models'}", "registry.uri"),
+        ("spark: {spark.hadoop.fs.s3a.secret.key: s3cret}", "spark.spark.hadoop.fs.s3a.secret.key"),
+        ("spark: {fs.azure.account.key.me.dfs.core.net: s3cret}", "spark.fs.azure.account.key.me.dfs.core.net"),
+        ("spark: {spark.authenticate.secret: s3cret}", "spark.spark.authenticate.secret"),
+        ("tables: {names: {events: 's3a://id:s3cret@bucket/events'}}", "tables.names.events"),
+    ],
+)
+def test_a_password_written_into_settings_is_refused_without_repeating_it(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}: holds a secret, expected the variable") as refused:
+        load(tmp_path, text)
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(ConfigError, match=r"registry\.uri: holds a secret"):
+        load_config(None, ["registry.uri=http://night:s3cret@models"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["registry: {uri: 'postgresql://night:s3cret@db/mlflow\n  margin: 2", "registry: 'http://night:s3cret@models' x",
+     "registry: {uri: 'http://night:${oc.env:PASSWORD}@models', margin: 2}\ntexts: {user_template: ['{scene}']}\n"
+     "train: {learn_from: impressions, objectives: {bce: 1}}",
+     "registry: {uri: ['http://night:${oc.env:PASSWORD}@models']}", "registry: 'http://night:${oc.env:PASSWORD}@models'",
+     "registry: {uri: 'http://night:${oc.env:PASSWORD}@models'}\ntexts: {user_template: ['{scene}']}\n"
+     "train: {learn_from: impressions, objectives: {bce: 1}}"],
+)  # fmt: skip
+def test_no_message_on_wrong_settings_repeats_a_password(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "s3cret")
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, text)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_passwords_by_variable_are_used_but_neither_shown_nor_part_of_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        registry: {uri: "http://night:${oc.env:PASSWORD}@models"}
+        spark: {spark.hadoop.fs.s3a.secret.key: "${oc.env:PASSWORD}", spark.ssl.trustStorePassword: /run/mounted}
+        tables: {location: "abfss://container@account.dfs/lake"}
+    """
+    shas = set()
+    for password in ("s3cret", "an0ther"):
+        monkeypatch.setenv("PASSWORD", password)
+        config = load(tmp_path, text)
+        assert config.registry.uri == f"http://night:{password}@models"
+        assert password not in documented_yaml(config.shown())
+        assert config.shown().registry.uri == "http://***@models"
+        assert config.shown().tables == config.tables
+        shas.add(config.sha)
+    assert len(shas) == 1
+
+
 def test_settings_do_not_change_after_reading() -> None:
     config = Config()
     with pytest.raises(ValidationError, match="frozen"):

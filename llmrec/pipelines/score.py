@@ -12,7 +12,7 @@ from llmrec import __version__
 from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.pipelines.night import Night
-from llmrec.settings import Config, Gates
+from llmrec.settings import Config, Gates, Log
 from llmrec.spark.items import AVAILABLE
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.splits import first_moment
@@ -27,9 +27,9 @@ def scoring_key(run_date: date, model_version: str, tables: Mapping[str, int], c
         model_version: of the model.
         tables: versions of the tables that are read.
         counted: what was counted for the catalogue; it lacks what could not be.
-        config: all settings; how far a night may be from others changes no list.
+        config: all settings; how far a night may be from others and who is told of it change no list.
     """
-    sha = config.model_copy(update={"gates": Gates()}).sha
+    sha = config.model_copy(update={"gates": Gates(), "log": Log()}).sha
     named = [__version__, str(run_date), model_version, sorted(tables.items()), str(counted), sha]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 

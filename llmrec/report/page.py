@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from llmrec.domain.features import FEATURES
+from llmrec.domain.printable import printable
 from llmrec.report import plots, words
 from llmrec.report.facts import METRIC_ORDER, NEW_ITEMS, NEW_USERS, NOT_ACCURACY, OURS, Evaluation, Facts, Metric
 
@@ -19,7 +20,9 @@ _FEW_USERS = 100
 
 def render_page(facts: Facts) -> str:
     """Return the whole page; every text of ``facts`` is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_harmless, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"count": words.count, "percent": words.percent, "day": words.day, "span": words.duration}
     template = environment.from_string(files("llmrec.report").joinpath("page.html.j2").read_text(encoding="utf-8"))
     evaluation = facts.evaluation
@@ -51,6 +54,11 @@ def render_page(facts: Facts) -> str:
         jobs=_jobs(facts),
     )
     return re.sub(r"\n\s*\n+", "\n", page)
+
+
+def _harmless(value: object) -> object:
+    """Show control letters, and those that turn the order of what is read, instead of obeying them."""
+    return value if not isinstance(value, str) or isinstance(value, Markup) else printable(value)
 
 
 def _figures(facts: Facts) -> dict[str, Markup]:

@@ -79,6 +79,7 @@ SCHEMAS: dict[str, T.StructType] = {
             C.MODEL_VERSION: _STRING,
             "table_versions": T.MapType(_STRING, _LONG),
             "message": _STRING,
+            "pairs_per_second": _DOUBLE,
         },
     ),
     C.NIGHTS: _table(
@@ -109,7 +110,8 @@ SCHEMAS: dict[str, T.StructType] = {
 }
 """Column contract by table name. A row of denied without a user holds for everybody; ``row`` in quarantine is the
 source row as JSON; ``low`` and ``high`` in metrics are the bounds of a 95 % confidence interval; ``counts`` in runs
-names what happened to the rows; what the maps of nights hold is in domain.bounds."""
+names what happened to the rows, and ``pairs_per_second`` is null for stages that score none; what the maps of nights
+hold is in domain.bounds."""
 
 RECOMMENDATION_CONSTRAINTS = {
     "score_is_probability": "score >= 0 AND score <= 1",

@@ -1,0 +1,1 @@
+"""What those who watch the jobs are told: a log of JSON lines, a file of metrics, a call when one failed."""

@@ -1,0 +1,66 @@
+"""Passwords and hostile text in what a failed job prints, logs and records."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from llmrec.cli import Job, Run
+
+SECRET = "gr33n-tea%2Fleaf"
+ADDRESS = "http://night:${oc.env:REGISTRY_PASSWORD}@127.0.0.1:9"
+train = importlib.import_module("train")
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Settings with a registry that nobody serves, whose password is in the environment."""
+    monkeypatch.setenv("REGISTRY_PASSWORD", SECRET)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"registry: {{uri: '{ADDRESS}'}}\ntables: {{location: {tmp_path}/lake}}\nwork: {tmp_path}/work\n")
+    return ["--config", str(path), "--run-date", "2026-02-01"]
+
+
+def recorded(spark: SparkSession, tmp_path: Path) -> list[str]:
+    return [str(row.asDict()) for row in spark.read.format("delta").load(f"{tmp_path}/lake/runs").collect()]
+
+
+def require_untold(*texts: str) -> None:
+    for text in texts:
+        assert "gr33n-tea" not in text
+
+
+def test_the_password_of_a_registry_is_in_no_message_and_no_record(
+    spark: SparkSession, tmp_path: Path, config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.JOB.run(config) == 2
+    said, [row] = capsys.readouterr(), recorded(spark, tmp_path)
+    assert "registry: http://127.0.0.1:9 failed" in said.err
+    assert "registry: http://127.0.0.1:9 failed" in row
+    require_untold(said.out, said.err, row)
+
+
+def test_print_config_hides_it(config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert train.JOB.run([*config, "--print-config"]) == 0
+    said = capsys.readouterr().out
+    assert '  uri: "http://***@127.0.0.1:9"' in said
+    require_untold(said)
+
+
+def test_a_traceback_tells_neither_passwords_nor_the_terminal_what_to_do(
+    spark: SparkSession, tmp_path: Path, config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(run: Run) -> None:
+        with run.stage("quoting"):
+            try:
+                raise OSError(f"GET {run.config.registry.uri} for \x1b[31mred tea\u202e")
+            except OSError as error:
+                raise RuntimeError(f"no answer to night:{SECRET}") from error
+
+    assert Job("probe", main, "Fails.").run(config) == 1
+    said, [row] = capsys.readouterr(), recorded(spark, tmp_path)
+    assert "Traceback" in said.err
+    assert r"GET http://***@127.0.0.1:9 for \x1b[31mred tea\u202e" in said.err
+    assert "RuntimeError: no answer to night:***" in row
+    require_untold(said.out, said.err, row)
