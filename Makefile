@@ -14,7 +14,8 @@ SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
 BENCH_ENV := .venv-bench
 PEERS_ENV := .venv-peers
 
-.PHONY: help install demo bench-env peers-env test test-slow test-fast format lint types check audit lock clean
+.PHONY: help install demo dist dist-code bench-env peers-env test test-slow test-fast format lint types check \
+	audit lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +55,14 @@ demo: demo/trained  ## prepare, train, score, evaluate and report on MovieLens 1
 	@$(call JOB,score)
 	@$(call JOB,evaluate)
 	@$(call JOB,report)
+
+dist: dist-code dist/environment.tar.gz  ## build for clusters: llmrec.zip (--py-files), jobs, environment.tar.gz (--archives)
+
+dist-code: $(READY)  ## build for clusters, without the environment: the code alone, in a second
+	@$(BIN)/python tools/pack_code.py dist
+
+dist/environment.tar.gz: $(READY) requirements/environment.lock tools/pack_environment.py
+	@$(BIN)/python tools/pack_environment.py $@
 
 bench-env: $(BENCH_ENV)/ready peers-env  ## set up the environments of the benchmarks: peers and their pins
 
