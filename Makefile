@@ -13,9 +13,10 @@ SOURCES := $(wildcard llmrec/*.py llmrec/*/*.py)
 
 BENCH_ENV := .venv-bench
 PEERS_ENV := .venv-peers
+AIRFLOW_ENV := .venv-airflow
 
-.PHONY: help install demo dist dist-code bench-env peers-env test test-slow test-fast format lint types check \
-	audit lock clean
+.PHONY: help install demo dist dist-code bench-env peers-env test test-slow test-fast test-airflow format lint types \
+	check audit lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -83,13 +84,22 @@ $(PEERS_ENV)/ready: $(READY) requirements/peers.lock
 	@touch $@
 
 test: $(READY)  ## run the tests
-	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not airflow"
 
 test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
 	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 test-fast: $(READY)  ## run the tests that need no JVM
-	@$(BIN)/python -m pytest -m "not spark and not browser and not slow"
+	@$(BIN)/python -m pytest -m "not spark and not browser and not slow and not airflow"
+
+test-airflow: $(AIRFLOW_ENV)/ready  ## load the DAGs of examples/airflow and run a night of them in a real Airflow
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -s -m airflow tests/examples/test_airflow.py
+
+$(AIRFLOW_ENV)/ready: $(READY) requirements/airflow.lock
+	@[ -x $(AIRFLOW_ENV)/bin/python ] || $(BIN)/python -m venv $(AIRFLOW_ENV)
+	@echo "installing Airflow ..."
+	@VIRTUAL_ENV=$(AIRFLOW_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/airflow.lock
+	@touch $@
 
 format: $(READY)  ## format the code
 	@$(BIN)/ruff format .
@@ -114,7 +124,7 @@ lock: $(READY)  ## write the lock files anew
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		pyproject.toml -o requirements/environment.lock
-	@for name in audit bench peers; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
+	@for name in audit bench peers airflow; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 \
 		--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 		requirements/$$name.in -o requirements/$$name.lock; done
 
