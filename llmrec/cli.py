@@ -24,6 +24,7 @@ from llmrec.config import documented_yaml, load_config
 from llmrec.domain.permissions import keep_from_others
 from llmrec.errors import ConfigError, LlmrecError, OutputError
 from llmrec.settings import Config
+from llmrec.spark.failures import explained
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.tables import append_table, column_types, read_table, require_rows, table_version
@@ -152,7 +153,8 @@ class Run:
 
 
 def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    told = explained(error) or error
+    return f"{type(told).__name__}: {told}"
 
 
 def _record_failure(run: Run, failure: Exception) -> None:
@@ -233,5 +235,7 @@ class Job:
                 self.main(run)
             except Exception as error:
                 _record_failure(run, error)
+                if known := explained(error):
+                    raise known from error
                 raise
             run.record()

@@ -195,7 +195,8 @@ def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
         weights, is_rounded = unpack_state(load_file(folder / _WEIGHTS))
         scorer.load_state_dict(weights)
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(f"{folder / _WEIGHTS}: does not fit {_SETTINGS} ({str(error)[:300]})") from error
+        said = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"{folder / _WEIGHTS}: does not fit {_SETTINGS} ({said})") from error
     if isinstance(scorer, Scorer):
         scorer.is_rounded = is_rounded
         scorer.ratings = RatingScale(**settings["ratings"]) if settings["ratings"] else None

@@ -22,6 +22,7 @@ from llmrec import columns as C
 from llmrec.domain.permissions import keep_from_others
 from llmrec.spark.kept_files import KeptFiles
 from llmrec.spark.paths import pattern
+from llmrec.spark.tables import with_output_errors
 from llmrec.spark.users import in_tasks
 from llmrec.spark.workers import FAILED, PROPOSED, NightParts, ranked
 
@@ -58,7 +59,8 @@ def stage_lists(
     """Rank the candidates of the users whose bucket is not finished, and keep the lists in ``folder``.
 
     Input: one row per user, as spark.users makes them.
-    Returns counts of what was read and of what is ``kept`` of earlier nights (None: nothing is).
+    Returns counts of what was read and of what is ``kept`` of earlier nights (None: nothing is). Raises OutputError if
+    lists cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished, place = finished_buckets(folder), folder.absolute()
@@ -76,7 +78,8 @@ def stage_lists(
             yield pd.DataFrame({"what": list(counts), "count": list(counts.values())})
 
     done = in_tasks(left, buckets).mapInPandas(rank_and_keep, "what string, count long").groupBy("what")
-    return {row["what"]: row["sum"] for row in done.agg(F.sum("count").alias("sum")).collect()}
+    total = done.agg(F.sum("count").alias("sum"))
+    return {row["what"]: row["sum"] for row in with_output_errors(f"work: {folder}", total.collect)}
 
 
 def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:

@@ -1,8 +1,9 @@
 """Reading and writing Delta tables, by path or by catalog name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
@@ -13,7 +14,10 @@ from pyspark.sql import types as T
 
 from llmrec.domain.table_names import is_catalog_name
 from llmrec.errors import InputTableError, OutputError
+from llmrec.spark.failures import innermost
 from llmrec.spark.schemas import SCHEMAS
+
+_Written = TypeVar("_Written")
 
 
 def read_table(spark: SparkSession, name: str, table: str, version: int | None = None) -> DataFrame:
@@ -49,10 +53,22 @@ def _open(spark: SparkSession, name: str, table: str, version: int | None) -> Da
 
 
 def table_exists(spark: SparkSession, name: str) -> bool:
-    """Tell whether there is a Delta table at ``name``."""
+    """Tell whether there is a Delta table at ``name``; raises InputTableError if its log cannot be read."""
     if is_catalog_name(name):
         return spark.catalog.tableExists(name)
-    return DeltaTable.isDeltaTable(spark, name)
+    with _log_errors(name):
+        return DeltaTable.isDeltaTable(spark, name)
+
+
+@contextmanager
+def _log_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        raise InputTableError(
+            f"{name}: its Delta log cannot be read ({innermost(str(error))}); expected it whole: restore the table, or "
+            "remove it and have it written anew"
+        ) from error
 
 
 def conform(df: DataFrame, where: str, contract: T.StructType) -> DataFrame:
@@ -88,10 +104,14 @@ def open_delta(spark: SparkSession, name: str) -> DeltaTable:
 
 
 def table_version(spark: SparkSession, name: str) -> int | None:
-    """Return the current version of the Delta table at ``name``; None if there is none."""
+    """Return the current version of the Delta table at ``name``; None if there is none.
+
+    Raises InputTableError if its log cannot be read.
+    """
     if not table_exists(spark, name):
         return None
-    latest = open_delta(spark, name).history(1).select("version").first()
+    with _log_errors(name):
+        latest = open_delta(spark, name).history(1).select("version").first()
     return int(latest[0]) if latest else None
 
 
@@ -191,10 +211,10 @@ _UNWRITABLE = (
 """Signs, in an error's text, that a place cannot be written."""
 
 
-def with_output_errors(name: str, write: Callable[[], object]) -> None:
+def with_output_errors(name: str, write: Callable[[], _Written]) -> _Written:
     """Call ``write``; raise OutputError for what the operator can mend: permissions, a full disk, a concurrent run."""
     try:
-        write()
+        return write()
     except (PySparkException, Py4JJavaError) as error:  # the table builder's errors come unconverted
         text = str(error)
         if "ConcurrentAppend" in text or "DELTA_CONCURRENT" in text:

@@ -15,6 +15,7 @@ from llmrec import columns as C
 from llmrec.domain.exploration import Exploration
 from llmrec.domain.rules import ListRules
 from llmrec.domain.users import forget_history, shown_as_new
+from llmrec.errors import ArtifactError
 from llmrec.nn.approximate import open_index
 from llmrec.nn.artifact import find_sequential, load_ablations, load_encoder, load_ranker
 from llmrec.nn.candidates import CandidateSizes
@@ -176,11 +177,20 @@ def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
 
 @lru_cache(maxsize=2)
 def worker_recommender(parts: NightParts) -> Recommender:
-    """Load model and catalogue once per worker; the frozen ``parts`` are the key."""
+    """Load model and catalogue once per worker; the frozen ``parts`` are the key.
+
+    Raises ArtifactError if the vectors of the catalogue are not of the model's width.
+    """
     scorer, tokens = _encoder(parts.model)
     folder = parts.catalogue.open()
+    catalogue = Catalogue.load(folder)
+    if (width := catalogue.vectors.shape[1]) != scorer.width:
+        raise ArtifactError(
+            f"item_vectors: vectors of this model have {width} numbers, its encoder gives {scorer.width}; expected as "
+            "many: delete the rows of its model_version, and they are made again"
+        )
     return Recommender(
-        catalogue=Catalogue.load(folder),
+        catalogue=catalogue,
         scorer=scorer,
         tokens=tokens,
         sizes=parts.sizes,
