@@ -68,7 +68,7 @@ class Prepare(Settings):
     earliest_event: date = date(1990, 1, 1)
     """Events before this day have an impossible time (UTC)."""
     max_text_chars: PositiveInt = 20_000
-    """A longer title or text is refused; the model reads far less."""
+    """A longer text, in whichever column, is refused; the model reads far less."""
 
 
 class Liking(Settings):

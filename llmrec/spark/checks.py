@@ -27,7 +27,6 @@ KEYS = {C.ITEMS: C.ITEM, C.USERS: C.USER}
 """Tables that hold one row per key."""
 
 _NOT_TEXT = r"[\p{Cc}&&[^\t\n\r]]|\uFFFD"
-_BOUNDED_TEXT = (C.TITLE, C.TEXT)
 
 
 @dataclass(frozen=True)
@@ -157,8 +156,9 @@ def _problems(table: str, field: T.StructField, kind: T.DataType, mapped: list[s
     text = _all_text(value, field.dataType)
     if text is not None:
         found["not text"] = text.rlike(_NOT_TEXT)
-    if name in _BOUNDED_TEXT:
-        found["longer than prepare.max_text_chars"] = F.length(value) > limits.max_text_chars
+    longest = _longest(value, field.dataType)
+    if longest is not None:
+        found["longer than prepare.max_text_chars"] = longest > limits.max_text_chars
     return [F.when(wrong, f"{name}: {reason}") for reason, wrong in found.items()]
 
 
@@ -166,6 +166,17 @@ def _is_given(raw: Column, kind: T.DataType) -> Column:
     if isinstance(kind, T.StringType):
         return F.coalesce(F.btrim(raw, F.lit(BLANKS)) != "", F.lit(False))
     return raw.isNotNull()
+
+
+def _longest(value: Column, kind: T.DataType) -> Column | None:
+    """Return the characters of a text, or of the longest one in an array or map; None for other types."""
+    if isinstance(kind, T.StringType):
+        return F.length(value)
+    if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.StringType):
+        return F.array_max(F.transform(value, F.length))
+    if isinstance(kind, T.MapType) and isinstance(kind.valueType, T.StringType):
+        return F.array_max(F.transform(F.concat(F.map_keys(value), F.map_values(value)), F.length))
+    return None
 
 
 def _all_text(value: Column, kind: T.DataType) -> Column | None:

@@ -44,6 +44,7 @@ def test_each_wrong_value_of_an_event_has_its_reason(spark: SparkSession) -> Non
         (("torn \ufffd", "i", "buy", TIME, None, None), "user_id: not text"),
         (("long", "i", "buy", TIME, None, "x" * 21), "text: longer than prepare.max_text_chars"),
         (("long enough", "i", "buy", TIME, None, "x" * 20), None),
+        (("a long item", "x" * 21, "buy", TIME, None, None), "item_id: longer than prepare.max_text_chars"),
     ]
     source = spark.createDataFrame([row for row, _ in rows_and_reasons], EVENTS)
     expected = {row[0]: reason for row, reason in rows_and_reasons}
@@ -130,6 +131,19 @@ def test_categories_and_attributes_take_several_shapes(spark: SparkSession) -> N
     ]:
         source = spark.sql(f"select 'u' user_id, {attributes} attributes")
         assert parse_rows(source, "users", LIMITS).select("reason", "attributes").head() == (None, expected)
+
+
+def test_one_long_text_in_an_array_or_map_is_refused_and_many_short_ones_are_not(spark: SparkSession) -> None:
+    for column, reason in [
+        ("array('a', repeat('x', 21)) category", "category: longer than prepare.max_text_chars"),
+        ("array_repeat(repeat('x', 20), 9) category", None),
+        ("map('a', repeat('x', 21)) attributes", "attributes: longer than prepare.max_text_chars"),
+        ("map(repeat('x', 21), 'a') attributes", "attributes: longer than prepare.max_text_chars"),
+        ("map('a', repeat('x', 20), 'b', repeat('x', 20), 'c', null) attributes", None),
+        ("cast(null as map<string, string>) attributes", None),
+    ]:
+        source = spark.sql(f"select 'i' item_id, 't' title, {column}")
+        assert parse_rows(source, "items", LIMITS).select("reason").head() == (reason,)
 
 
 def test_clicked_and_position_are_read_strictly(spark: SparkSession) -> None:
