@@ -62,6 +62,18 @@ def prepare_source(
     Raises InputTableError if a source column can never be of the contract's type.
     """
     limits = Limits(settings.earliest_event, now, settings.max_text_chars)
+    prepared = _prepare(source, table, limits, items, now, run_id)
+    if not is_complete(prepared.counts):
+        # Of a text file that grows, Spark reads one line beyond the end it has found at first; then it reads no more.
+        prepared.release()
+        prepared = _prepare(source, table, limits, items, now, run_id)
+    require_complete(table, prepared.counts)
+    return prepared
+
+
+def _prepare(
+    source: DataFrame, table: str, limits: Limits, items: DataFrame | None, now: datetime, run_id: str
+) -> Prepared:
     checked = parse_rows(source, table, limits)
     if table in (C.EVENTS, C.IMPRESSIONS) and items is not None:
         checked = refuse_unknown_items(checked, items)
@@ -72,7 +84,6 @@ def prepare_source(
     for reason, is_duplicate, rows in outcomes:
         counts["quarantined" if reason else "duplicates" if is_duplicate else "used"] += rows
         reasons.update({one: rows for one in reason.split(SEPARATOR)} if reason else {})
-    require_complete(table, counts)
     return Prepared(
         table=table,
         good=good_rows(checked, table),
@@ -83,10 +94,15 @@ def prepare_source(
     )
 
 
+def is_complete(counts: dict[str, int]) -> bool:
+    """Tell whether each row that was read is accounted for."""
+    return counts["read"] == counts["used"] + counts["quarantined"] + counts["duplicates"]
+
+
 def require_complete(table: str, counts: dict[str, int]) -> None:
     """Raise RuntimeError, a bug, if a row was lost or made up."""
-    accounted = counts["used"] + counts["quarantined"] + counts["duplicates"]
-    if counts["read"] != accounted:
+    if not is_complete(counts):
+        accounted = counts["used"] + counts["quarantined"] + counts["duplicates"]
         raise RuntimeError(f"{table}: {counts['read']} rows read, but {accounted} accounted for: {counts}")
 
 

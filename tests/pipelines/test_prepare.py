@@ -1,8 +1,9 @@
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from chispa import assert_df_equality
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from llmrec.errors import InputTableError
 from llmrec.pipelines.prepare import (
@@ -14,6 +15,7 @@ from llmrec.pipelines.prepare import (
 )
 from llmrec.settings import Prepare
 from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.sources import read_source
 
 NOW = datetime(2024, 1, 1, tzinfo=timezone.utc)
 WHEN = datetime(1997, 12, 4, 15, 55, 49, tzinfo=timezone.utc)
@@ -85,6 +87,30 @@ def test_items_then_events_are_split_and_every_row_is_accounted_for(spark: Spark
     items.release()
     events.release()
     assert not items.checked.is_cached and not events.checked.is_cached
+
+
+def test_a_file_that_grew_between_two_passes_is_read_once_more(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("u\n1\n2\n")
+    source = read_source(
+        spark, "users", path=str(path), format="csv", options={"header": "true"}, columns={"user_id": "u"}
+    )
+    count, counted = type(source).count, []
+
+    def grown(rows: DataFrame) -> int:
+        if not counted:
+            path.write_text(path.read_text() + "3\n4\n")
+        counted.append(count(rows))
+        return counted[-1]
+
+    monkeypatch.setattr(type(source), "count", grown)
+    users = run(source, "users")
+    assert len(counted) == 2
+    assert users.counts == {"read": 3, "used": 3, "quarantined": 0, "duplicates": 0}
+    assert sorted(row["user_id"] for row in users.good.collect()) == ["1", "2", "3"]
+    users.release()
 
 
 def test_a_lost_row_is_a_bug() -> None:

@@ -79,6 +79,16 @@ def test_a_missing_catalog_table_is_named(spark: SparkSession) -> None:
         read_users(spark, "default.nobody", format="delta", options={})
 
 
+def test_a_delta_source_is_read_as_it_was_when_it_was_opened(spark: SparkSession, tmp_path: Path) -> None:
+    path = str(tmp_path / "users")
+    spark.createDataFrame([("1",)], "u string").write.format("delta").save(path)
+    opened = read_users(spark, path, format="delta", options={})
+    spark.createDataFrame([("2",)], "u string").write.format("delta").mode("append").save(path)
+    assert [row["user_id"] for row in opened.collect()] == ["1"]
+    assert read_users(spark, path, format="delta", options={"versionAsOf": "0"}).count() == 1
+    assert read_users(spark, path, format="delta", options={}).count() == 2
+
+
 def test_another_format_than_said_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "no table\n")
     with pytest.raises(InputTableError, match=r"a\.txt: cannot be read: .*is not a Parquet file"):
