@@ -8,6 +8,7 @@ import argparse
 import os
 import shutil
 import sys
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -123,7 +124,7 @@ class Run:
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
         """Time a stage, print a line when it ends, and keep it for ``runs``."""
-        stage = Stage(name)
+        stage, begun = Stage(name), time.monotonic()  # the clock may be set meanwhile
         self.stages.append(stage)
         print(f"[{self.job}] {name} ...", file=sys.stderr, flush=True)
         self.watch.stage_began(stage)
@@ -134,7 +135,7 @@ class Run:
             stage.status, stage.message = "failed", _described(error)
             raise
         finally:
-            stage.seconds = (datetime.now(timezone.utc) - stage.started_at).total_seconds()
+            stage.seconds = time.monotonic() - begun
             counts = ", ".join(f"{key} {value:,}" for key, value in stage.counts.items())
             print(f"[{self.job}] {name}: {stage.status}, {stage.seconds:.1f} s  {counts}", file=sys.stderr, flush=True)
             self.watch.stage_ended(stage, self.run_date, self.model_version)
