@@ -15,8 +15,8 @@ BENCH_ENV := .venv-bench
 PEERS_ENV := .venv-peers
 AIRFLOW_ENV := .venv-airflow
 
-.PHONY: help install demo dist dist-code bench-env peers-env test test-slow test-fast test-airflow format lint types \
-	check audit lock clean
+.PHONY: help install demo dist dist-code bench-env peers-env test test-slow test-faults test-fast test-airflow \
+	format lint types check audit lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -84,13 +84,16 @@ $(PEERS_ENV)/ready: $(READY) requirements/peers.lock
 	@touch $@
 
 test: $(READY)  ## run the tests
-	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not airflow"
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not airflow"
 
 test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
 	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m slow
 
+test-faults: $(READY)  ## kill, fill, damage and change what a night needs, and compare with an undisturbed one
+	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m faults
+
 test-fast: $(READY)  ## run the tests that need no JVM
-	@$(BIN)/python -m pytest -m "not spark and not browser and not slow and not airflow"
+	@$(BIN)/python -m pytest -m "not spark and not browser and not slow and not faults and not airflow"
 
 test-airflow: $(AIRFLOW_ENV)/ready  ## load the DAGs of examples/airflow and run a night of them in a real Airflow
 	@source $(ENV)/java.env && $(BIN)/python -m pytest -s -m airflow tests/examples/test_airflow.py

@@ -1,0 +1,180 @@
+"""A small shop, ready for a night that faults disturb, and the same night undisturbed."""
+
+import contextlib
+import importlib
+import io
+import itertools
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyspark.sql import DataFrame, SparkSession
+
+from llmrec.spark.staging import finished_buckets
+from tests import planted, tiny
+from tests.faults.processes import Ended, Started, command
+
+DAY = planted.RUN_DATE
+_OLD_N = 3
+"""Rows per user of what the date held before; the night that is disturbed publishes planted's four."""
+
+
+PARTITIONS = 6
+SESSION = {
+    "spark.master": "local[2]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "2", "spark.databricks.delta.snapshotPartitions": "2",
+}  # fmt: skip
+"""Of processes beside the tests'."""
+
+
+@dataclass
+class Outcome:
+    """What a fault came to."""
+
+    lost_rows: int = 0
+    """Rows of the undisturbed run that are not there after a rerun."""
+    doubled_rows: int = 0
+    """Rows that are there and should not be, or more often than they should."""
+    problems: list[str] = field(default_factory=list)
+    """What did not hold beside that."""
+
+    @property
+    def survived(self) -> bool:
+        """Whether all held."""
+        return not (self.lost_rows or self.doubled_rows or self.problems)
+
+    def expect(self, holds: bool, what: str) -> None:
+        """Note ``what`` unless it holds."""
+        if not holds:
+            self.problems.append(what)
+
+    def compare(self, found: Counter[Any], expected: Counter[Any]) -> None:
+        """Count the rows that differ."""
+        self.lost_rows += (expected - found).total()
+        self.doubled_rows += (found - expected).total()
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A folder with sources, tables and a model; recommendations hold DAY with other lists."""
+
+    spark: SparkSession
+    folder: Path
+
+    def arguments(self, *overrides: str, day: str = DAY, more: Sequence[str] = ()) -> list[str]:
+        """Return the arguments of a job on this shop."""
+        named = ["--set", *overrides] if overrides else []
+        return ["--config", f"{self.folder}/config.yaml", "--run-date", day, *more, *named]
+
+    def run(self, job: str, *overrides: str, day: str = DAY) -> Ended:
+        """Run ``job`` in this process, whose Spark is warm."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = importlib.import_module(job).JOB.run(self.arguments(*overrides, day=day))
+        return Ended(code, said.getvalue())
+
+    def start(
+        self, job: str, *overrides: str, day: str = DAY, flags: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> Started:
+        """Start ``job`` as a process."""
+        return Started(command(job, self.arguments(*overrides, day=day), *flags), env)
+
+    def table(self, name: str) -> DataFrame:
+        """Read one as it is now."""
+        return self.spark.read.format("delta").load(f"{self.folder}/lake/{name}")
+
+    def rows(self, name: str = "recommendations") -> Counter[str]:
+        """Return all rows of a table but for what tells one run of the same night from another."""
+        return Counter(map(repr, self.table(name).drop("run_id").collect()))
+
+    def staged(self) -> list[Path]:
+        """Return the folders of lists that wait for a run to go on with them."""
+        return list((self.folder / "work").glob("score-*"))
+
+    def buckets(self) -> int:
+        """Count the finished buckets in them."""
+        return sum(len(finished_buckets(folder)) for folder in self.staged())
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How long a run took, in seconds, and when it said what."""
+
+    seconds: float
+    lines: list[tuple[float, str]]
+
+
+@dataclass
+class Shops:
+    """Shops that are all alike, one for each fault, and what an undisturbed night makes of one."""
+
+    first: Shop
+    before: Counter[str]
+    expected: Counter[str]
+    nights: Counter[str]
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @cached_property
+    def timed(self) -> "Timed":
+        """An undisturbed run as a process, with the moments of its stages."""
+        started = self.fresh().start("score")
+        ended = started.end()
+        assert ended.code == 0, ended.said
+        return Timed(time.monotonic() - started.began, [mark for mark in started.lines if mark[1].startswith("[")])
+
+    def fresh(self) -> Shop:
+        """Copy the shop as it was before the night."""
+        return _copy(self.first, self.first.folder.with_name(f"shop-{next(self._numbers)}"))
+
+    def after_rerun(self, shop: Shop, outcome: Outcome, *overrides: str) -> None:
+        """Check what readers see after a run that was cut short, run it again, and compare with the undisturbed one."""
+        seen = shop.rows()
+        outcome.expect(seen in (self.before, self.expected), "readers saw neither the old lists nor the new ones")
+        again = shop.run("score", *overrides)
+        outcome.expect(again.code == 0, f"the rerun ended with {again.code}: {again.said[-600:]}")
+        outcome.compare(shop.rows(), self.expected)
+        outcome.expect(shop.rows("nights") == self.nights, "nights differ from those of the undisturbed run")
+        outcome.expect(not shop.staged(), f"the rerun left {shop.staged()} behind")
+
+    def untouched(self, shop: Shop, outcome: Outcome) -> None:
+        """Check that nothing was published."""
+        outcome.compare(shop.rows(), self.before)
+
+
+def open_shops(spark: SparkSession, folder: Path) -> Shops:
+    """Make the first shop in ``folder``, and an undisturbed night in a copy."""
+    place = folder / "first"
+    place.mkdir(parents=True)
+    tiny.encoder_folder(place / "encoder")
+    planted.write_sources(place)
+    (place / "config.yaml").write_text(yaml.safe_dump(_settings(place)))
+    first = Shop(spark, place)
+    for job, day, *overrides in (
+        ("prepare", DAY),
+        ("train", DAY, "train.max_epochs=1"),
+        ("score", DAY, f"score.top_n={_OLD_N}"),
+    ):
+        ended = first.run(job, *overrides, day=day)
+        assert ended.code == 0, ended.said
+    undisturbed = _copy(first, folder / "undisturbed")
+    ended = undisturbed.run("score")
+    assert ended.code == 0, ended.said
+    return Shops(first, first.rows(), undisturbed.rows(), undisturbed.rows("nights"))
+
+
+def _copy(shop: Shop, folder: Path) -> Shop:
+    shutil.copytree(shop.folder, folder)
+    (folder / "config.yaml").write_text(yaml.safe_dump(_settings(folder)))
+    return Shop(shop.spark, folder)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return planted's with more tasks, so that one may be lost while others are done."""
+    settings = planted.settings(folder)
+    return settings | {"score": settings["score"] | {"partitions": PARTITIONS}}
