@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,20 @@ def test_what_a_person_must_mend_is_not_retried_and_is_told(airflow: Airflow) ->
     assert states["prepare"] == "failed", said  # rather than up_for_retry
     assert "success" not in states.values()
     assert f"llmrec: prepare for {MONDAY} failed" in said
+
+
+def test_what_may_pass_by_itself_is_tried_again_later(airflow: Airflow) -> None:
+    """spark-submit ends with 1 where there is no such cluster; dags test would then wait for the retry."""
+    nowhere = {"AIRFLOW_CONN_SPARK_DEFAULT": json.dumps({"conn_type": "spark", "host": "no-cluster"})}
+    command = [str(AIRFLOW / "airflow"), "dags", "test", "llmrec_nightly", f"{MONDAY}T14:00:00+00:00"]
+    with subprocess.Popen(
+        command, cwd=airflow.folder, env={**airflow.environment, **nowhere}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as trying:  # fmt: skip
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and trying.poll() is None:
+            if (state := airflow.states("llmrec_nightly").get("prepare", ("",))[0]) == "up_for_retry":
+                break
+            time.sleep(0.2)
+        trying.kill()
+    assert state == "up_for_retry"
