@@ -1,0 +1,84 @@
+"""What nights survive: each fault of tests/faults happens to a night, and what is there after a rerun is counted.
+
+    source .venv/java.env && .venv/bin/python -m bench.faults [--only WORDS] [--json FILE]
+
+Processes are killed, disks fill up, tables, logs and models are damaged, sources and clocks change while a job is at
+work, and 10,000 wrong rows are mixed into good ones. "lost" and "doubled" are rows by which the tables differ from
+those of a run that nothing disturbed. What each fault is, and what must hold, stands in tests/faults.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.output import arguments, save, show
+from llmrec.spark.session import start_session
+from tests.faults import bad_rows, changes, damage, kills, overlaps, places
+from tests.faults.own_mounts import can_mount
+from tests.faults.shop import SESSION, Outcome, Shops, open_shops
+
+sys.path.insert(0, "jobs")
+
+
+def main() -> int:
+    """Let all faults happen, print, save."""
+    parser = arguments(__doc__)
+    parser.add_argument("--only", default="", metavar="WORDS", help="faults that have these words in their names")
+    args = parser.parse_args()
+    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1g pyspark-shell")  # it is too late in a session
+    chosen = [(name, inject) for name, inject in _faults(args.quick) if args.only in name]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        shops = open_shops(start_session("bench", SESSION), Path(folder))
+        for name, inject in chosen:
+            begun = time.monotonic()
+            outcome = inject(shops)
+            rows.append(_row(name, outcome, time.monotonic() - begun))
+            for problem in outcome.problems:
+                print(f"{name}: {problem}")
+    show(f"{len(rows)} faults", rows)
+    survived = sum(row["survived"] == "yes" for row in rows)
+    lost, doubled = (sum(int(str(row[name])) for row in rows) for name in ("lost", "doubled"))
+    print(f"injected {len(rows)}, survived {survived}, lost rows {lost}, doubled rows {doubled}")
+    figures = {"injected": len(rows), "survived": survived, "lost_rows": lost, "doubled_rows": doubled, "faults": rows}
+    save(args.json, figures)
+    return int(survived < len(rows))
+
+
+def _faults(quick: bool) -> list[tuple[str, Callable[[Shops], Outcome]]]:
+    """All that this machine can do, by name; if it is to be ``quick``, those that need no process of their own."""
+    if quick:
+        return [(fault.name, fault.inject) for fault in (*damage.FAULTS, *bad_rows.FAULTS)]
+    found = [
+        *kills.FAULTS,
+        *damage.FAULTS,
+        *changes.FAULTS,
+        *overlaps.FAULTS,
+        *bad_rows.FAULTS,
+    ]
+    if can_mount():
+        found += places.FAULTS
+    else:
+        print("full and read-only folders are left out: this user may not mount in a namespace of their own")
+    if shutil.which("cc") is None:
+        print("jumps of the clock are left out: there is no C compiler")
+        found = [fault for fault in found if "clock" not in fault.name]
+    return [(fault.name, fault.inject) for fault in found]
+
+
+def _row(name: str, outcome: Outcome, seconds: float) -> dict[str, object]:
+    return {
+        "fault": name,
+        "survived": "yes" if outcome.survived else "NO",
+        "lost": outcome.lost_rows,
+        "doubled": outcome.doubled_rows,
+        "seconds": round(seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
