@@ -148,7 +148,7 @@ def main(run: Run) -> None:
             "ranker": rankers.fitted,
             "importance": rankers.ranker.importance(),
         }
-        facts = {**origin(learning, config, run.day), "metrics": metrics}
+        facts = {**origin(learning, config, run.day), "tables": run.table_versions, "metrics": metrics}
         if run.args.start and champion:
             facts["goes_on_from"] = {"version": champion.version, "since": since}
         info = finish_model(work / "model", rankers.ranker, facts, rankers.ablations)

@@ -24,6 +24,7 @@ from llmrec import columns as C
 from llmrec.config import documented_yaml, load_config
 from llmrec.domain.permissions import keep_from_others
 from llmrec.errors import ConfigError, LlmrecError, OutputError
+from llmrec.lock import at_work
 from llmrec.settings import Config
 from llmrec.spark.failures import explained
 from llmrec.spark.schemas import SCHEMAS
@@ -197,6 +198,8 @@ class Job:
     """Adds those of this job alone."""
     instead: Callable[[argparse.Namespace, Config], bool] | None = None
     """Asked before Spark starts; true if all is done then."""
+    alone: bool = False
+    """Whether no other job may be at work beside it."""
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run ``main`` with a checked configuration and a session; return the exit code."""
@@ -228,9 +231,12 @@ class Job:
             raise ConfigError("--run-date: missing, expected a day such as --run-date 2026-01-31")
         run_id = uuid.uuid4().hex[:12]
         watch.open(run_id, config.sha, config.log.file, config.log.metrics_folder)
-        spark = start_session(f"llmrec-{self.name}", config.spark)
-        watch.keep_secret(dict(spark.sparkContext.getConf().getAll()))
-        run = Run(self.name, config, spark, args.run_date, run_id=run_id, args=args, watch=watch)
+        with at_work(Path(config.work), alone=self.alone):
+            spark = start_session(f"llmrec-{self.name}", config.spark)
+            watch.keep_secret(dict(spark.sparkContext.getConf().getAll()))
+            self._work(Run(self.name, config, spark, args.run_date, run_id=run_id, args=args, watch=watch))
+
+    def _work(self, run: Run) -> None:
         with run.closing:
             try:
                 self.main(run)

@@ -5,6 +5,7 @@ It is a folder, or a name and an alias in the registry. MLflow takes seconds to 
 
 import argparse
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LEARNED_BY = {"liking", "encoder", "texts", "holdout", "train", "candidates", "rules", "evaluate", "score"}
 """The settings that are tracked; the others name places, and may hold passwords."""
+_ERASED = "learned-from-erased-users.txt"
 
 
 def open_model(run: Run) -> ModelInfo:
@@ -108,6 +110,8 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
             config=yaml.safe_dump(learned, sort_keys=False, allow_unicode=True),
         ),
     )
+    if "goes_on_from" in model.manifest and champion is not None:
+        registry.hand_on_mark(address.name, champion.version, added.version)
     named = f"model {model.version} is version {added.version} of {address.name}"
     if champion is not None and not may_follow(standings["new"], standings["champion"], config.registry.margin):
         return (
@@ -116,6 +120,28 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
         )
     registry.promote(address.name, str(address.alias), added.version)
     return f"{named} and its {address.alias}"
+
+
+def mark_models(config: Config, first: date, now: datetime) -> list[str]:
+    """Mark the models that may have learned from a user who is erased ``now``; return which they are, in words.
+
+    Those are the ones trained for a run date after the day ``first`` of the user's first event. A version in the
+    registry gets a tag, a folder a file beside the manifest, which nothing reads. Raises RegistryError.
+    """
+    if in_folder(config):
+        folder = Path(config.model)
+        if not folder.exists():
+            return []
+        try:
+            model = resolve_model(config.model)
+        except ArtifactError:  # it may have learned from anybody
+            return [config.model]
+        if date.fromisoformat(str(model.manifest["run_date"])) <= first:
+            return []
+        (folder / _ERASED).write_text(f"learned from users who were erased at {now.isoformat()}\n", encoding="utf-8")
+        return [f"{config.model} ({model.version})"]
+    registry, address = _registry(config)
+    return registry.mark_learned_before(address.name, first, now.isoformat())
 
 
 def roll_back(config: Config) -> None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -29,8 +30,11 @@ from llmrec.errors import ConfigError, RegistryError
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 _FOLDER = "model"
 """Of a run's artifacts, those that are the model folder."""
-_SHA, _FOLLOWS, _ROLLED_BACK = "sha", "follows", "rolled_back"
-"""Tags of a version: the fingerprint of its folder; the champion before it; whether one went back from it."""
+_SHA, _FOLLOWS, _ROLLED_BACK, _RUN_DATE, _LEARNED_FROM_ERASED = (
+    "sha", "follows", "rolled_back", "run_date", "learned_from_erased_users"
+)  # fmt: skip
+"""Tags of a version: the fingerprint of its folder; the champion before it; whether one went back from it; the day
+that it was trained for; since when it is known that it learned from users who were erased."""
 _LONGEST = 6000
 """MLflow's limit for a parameter."""
 
@@ -171,11 +175,40 @@ class Registry:
             self._client.set_registered_model_alias(name, alias, earlier.version)
             self._client.set_model_version_tag(name, now.version, _ROLLED_BACK, "true")
 
+    def mark_learned_before(self, name: str, first: date, now: str) -> list[str]:
+        """Tag the versions of ``name`` whose run date is after the day ``first`` of an erased user; return them.
+
+        A version that does not say its run date may have learned from anybody. What was tagged before keeps its tag.
+        """
+        with _explained(self._uri):
+            versions = self._client.search_model_versions(f"name = '{name}'")
+            found = [one for one in versions if _may_know(one.tags.get(_RUN_DATE), first)]
+            for one in found:
+                if _LEARNED_FROM_ERASED not in one.tags:
+                    self._client.set_model_version_tag(name, one.version, _LEARNED_FROM_ERASED, now)
+            return [f"version {one.version} of {name} ({one.tags.get(_SHA)})" for one in found]
+
+    def hand_on_mark(self, name: str, before: str, after: str) -> None:
+        """Let version ``after`` have the tag of erased users of the one that it went on from, by fingerprint."""
+        with _explained(self._uri):
+            versions = self._client.search_model_versions(f"name = '{name}'")
+            marks = [one.tags.get(_LEARNED_FROM_ERASED) for one in versions if one.tags.get(_SHA) == before]
+            for mark in filter(None, marks):
+                self._client.set_model_version_tag(name, after, _LEARNED_FROM_ERASED, mark)
+
     def _beside(self) -> Path | None:
         """Return the folder for artifacts beside a database in a local file; None where a server has its own."""
         if not self._uri.startswith("sqlite:///"):
             return None
         return Path(self._uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
+
+
+def _may_know(run_date: str | None, first: date) -> bool:
+    """Tell whether what was trained for ``run_date`` may have learned from events of the day ``first`` or later."""
+    try:
+        return date.fromisoformat(run_date or "") > first
+    except ValueError:
+        return True
 
 
 def _pinned(found: ModelVersion) -> Registered:

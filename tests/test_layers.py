@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "registry": BOTTOM,
     "lock": BOTTOM,
     "watch": {"watch", *DOMAIN},
-    "cli": {"config", "settings", "watch", *SPARK},
+    "cli": {"config", "lock", "settings", "watch", *SPARK},
     "models": {"cli", "registry", "settings", "pipelines", *SPARK},
     "export": {"cli", "models", "settings", "pipelines", *SPARK},
     "jobs": {"cli", "export", "lock", "models", "progress", "pipelines", "report", *SPARK},

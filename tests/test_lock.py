@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmrec.errors import OutputError
-from llmrec.lock import held
+from llmrec.lock import at_work, held
 
 HOLD = "import sys, time; from pathlib import Path; from llmrec.lock import held\n"
 HOLD += "with held(Path(sys.argv[1]), 'run a'): print('held', flush=True); time.sleep(600)"
@@ -22,3 +22,40 @@ def test_a_folder_is_held_by_one_process_and_free_when_that_was_killed(tmp_path:
     other.wait()
     with held(tmp_path / "night", "run b") as folder:
         assert (folder / "owner").read_text() == "run b"
+
+
+BE_AT_WORK = "import sys, time; from pathlib import Path; from llmrec.lock import at_work\n"
+BE_AT_WORK += (
+    "with at_work(Path(sys.argv[1]), alone=sys.argv[2] == 'alone'): print('there', flush=True); time.sleep(600)"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("beside", "alone", "another job is at work, and this one must be alone"),
+        ("alone", "beside", "users are being erased"),
+        ("alone", "alone", "another job is at work, and this one must be alone"),
+    ],
+)
+def test_a_job_that_must_be_alone_runs_beside_no_other(tmp_path: Path, first: str, second: str, message: str) -> None:
+    command = [sys.executable, "-c", BE_AT_WORK, str(tmp_path), first]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert other.stdout
+    assert other.stdout.readline() == "there\n"
+    with pytest.raises(OutputError, match=message), at_work(tmp_path, alone=second == "alone"):
+        pass
+    other.kill()
+    other.wait()
+    with at_work(tmp_path, alone=second == "alone"):
+        pass
+
+
+def test_other_jobs_run_beside_each_other_and_need_no_place_to_write(tmp_path: Path) -> None:
+    with at_work(tmp_path, alone=False), at_work(tmp_path, alone=False):
+        pass
+    with at_work(tmp_path / "none", alone=False):
+        assert not (tmp_path / "none").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="expected a writable place"), at_work(tmp_path / "file", alone=True):
+        pass

@@ -1,5 +1,6 @@
 """The registry, with a real MLflow database in a file."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,27 @@ def test_what_was_added_is_found_with_its_folder_and_what_was_tracked(registry: 
     assert run.data.metrics == {"new/lists_NDCG_at_10": 0.25}
     assert run.data.params == {"train.seed": "1"}
     assert run.info.status == "FINISHED"
+
+
+def marks(registry: Registry) -> dict[str, str | None]:
+    versions = registry._client.search_model_versions("name = 'shop'")
+    return {str(one.version): one.tags.get("learned_from_erased_users") for one in versions}
+
+
+def test_versions_that_may_have_learned_from_an_erased_user_are_marked_once_and_hand_it_on(
+    registry: Registry, tmp_path: Path
+) -> None:
+    add(registry, tmp_path, "first")
+    undated = add(registry, tmp_path, "undated")
+    registry._client.delete_model_version_tag("shop", undated.version, "run_date")
+    # The run date's own events are not read, so a user who came on that day was not learned from.
+    assert registry.mark_learned_before("shop", date(2026, 1, 31), "noon") == ["version 2 of shop (undated)"]
+    assert marks(registry) == {"1": None, "2": "noon"}
+    assert len(registry.mark_learned_before("shop", date(2026, 1, 30), "later")) == 2
+    assert marks(registry) == {"1": "later", "2": "noon"}
+    for before in ("undated", "nowhere"):
+        registry.hand_on_mark("shop", before, add(registry, tmp_path, f"after {before}").version)
+    assert marks(registry) == {"1": "later", "2": "noon", "3": "noon", "4": None}
 
 
 def test_one_goes_back_champion_by_champion_past_a_challenger_that_never_was_one(

@@ -18,9 +18,9 @@ def kept_files(config: Config, encoder_version: str, run_date: date) -> KeptFile
     score = config.score
     if not score.reuse:
         return None
-    named = json.dumps([__version__, encoder_version, score.partitions])
+    named = hashlib.sha256(json.dumps([__version__, encoder_version]).encode()).hexdigest()[:12]
     return KeptFiles(
-        folder=Path(config.work, "kept", hashlib.sha256(named.encode()).hexdigest()[:12]).absolute(),
+        folder=Path(config.work, "kept", f"{named}-{score.partitions}").absolute(),
         night=run_date,
         earliest=run_date - timedelta(days=score.reuse_days),
         bytes_of_bucket=int(score.reuse_gigabytes * _GIGABYTE / score.partitions),

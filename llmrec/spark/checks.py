@@ -23,6 +23,8 @@ from llmrec.spark.sources import MALFORMED
 ROW = "row"
 DUPLICATE = "duplicate"
 SEPARATOR = "; "
+MALFORMED_LINE = "line: malformed"
+"""The reason where a line could not be split: its values may be in any column."""
 KEYS = {C.ITEMS: C.ITEM, C.USERS: C.USER}
 """Tables that hold one row per key."""
 
@@ -58,7 +60,7 @@ def parse_rows(source: DataFrame, table: str, limits: Limits) -> DataFrame:
         for problem in _problems(table, field, kinds[field.name], mapped, limits)
     ]
     # Of a malformed line too only the mapped values go to quarantine: the whole line may hold private ones
-    reason = F.when(F.col(MALFORMED).isNotNull(), "line: malformed").otherwise(F.concat_ws(SEPARATOR, *problems))
+    reason = F.when(F.col(MALFORMED).isNotNull(), MALFORMED_LINE).otherwise(F.concat_ws(SEPARATOR, *problems))
     checked = parsed.withColumn(C.REASON, F.nullif(reason, F.lit("")))
     if table == C.ITEMS:
         checked = checked.withColumn(C.TITLE, F.coalesce(C.TITLE, F.lit("")))  # an item may have a text instead

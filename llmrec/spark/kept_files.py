@@ -6,19 +6,24 @@ same bucket: whatever file is there, is whole, and right by what it is called an
 """
 
 import logging
+import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from pyspark.sql import DataFrame
+
 from llmrec.nn.kept import Kept
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.reuse import Reuse
+from llmrec.spark.users import bucket_of
 
 UNREADABLE, UNWRITABLE = "kept files unreadable", "kept files unwritable"
 """Counts of buckets."""
 _LOG = logging.getLogger(__name__)
+_FILE, _BUCKETS = "bucket-{:05d}", re.compile(r"-(\d+)$")
 _DAY = "night"
 """Name of the file that holds the day of the last night that used its folder."""
 
@@ -28,7 +33,7 @@ class KeptFiles:
     """Where it is and how much of it may stay."""
 
     folder: Path
-    """Of one model and number of buckets."""
+    """Of one model and number of buckets, which its name ends with."""
     night: date
     earliest: date
     """What was asked for last before this day goes."""
@@ -56,7 +61,7 @@ class KeptFiles:
             counts[UNWRITABLE] += 1
 
     def _path(self, bucket: int) -> Path:
-        return self.folder / f"bucket-{bucket:05d}"
+        return self.folder / _FILE.format(bucket)
 
 
 def tidy_kept(files: KeptFiles, at_most: int) -> None:
@@ -74,6 +79,22 @@ def tidy_kept(files: KeptFiles, at_most: int) -> None:
         if night < files.earliest or room < 0:
             shutil.rmtree(other, ignore_errors=True)
             room += sizes[other]
+
+
+def forget_users(kept: Path, erased: DataFrame) -> int:
+    """Delete what nights left in ``kept`` of the buckets of ``erased`` users (user_id); return how many files went.
+
+    Nobody else may be at work there.
+    """
+    removed = 0
+    for folder in sorted(kept.glob("*")):
+        buckets = _BUCKETS.search(folder.name)
+        theirs = erased.select(bucket_of(int(buckets[1]))).distinct().collect() if buckets else []
+        left = [*folder.glob(".*"), *(folder / _FILE.format(row[0]) for row in theirs)] if buckets else folder.glob("*")
+        for path in left:
+            removed += path.is_file()
+            path.unlink(missing_ok=True)
+    return removed
 
 
 def _last_night(folder: Path) -> date:

@@ -23,7 +23,7 @@ from llmrec.domain.permissions import keep_from_others
 from llmrec.spark.kept_files import KeptFiles
 from llmrec.spark.paths import pattern
 from llmrec.spark.tables import with_output_errors
-from llmrec.spark.users import in_tasks
+from llmrec.spark.users import bucket_of, in_tasks
 from llmrec.spark.workers import FAILED, PROPOSED, NightParts, ranked
 
 _NAME = re.compile(r"bucket-(\d+)\.parquet")
@@ -64,8 +64,7 @@ def stage_lists(
     """
     folder.mkdir(parents=True, exist_ok=True)
     finished, place = finished_buckets(folder), folder.absolute()
-    # The hash by which `in_tasks` deals users out, so that each bucket is one task.
-    left = users.filter(~F.pmod(F.hash(C.USER), F.lit(buckets)).isin(*finished)) if finished else users
+    left = users.filter(~bucket_of(buckets).isin(*finished)) if finished else users
 
     def rank_and_keep(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         context = TaskContext.get()

@@ -201,6 +201,11 @@ def in_tasks(users: DataFrame, tasks: int) -> DataFrame:
     return users.repartition(tasks, C.USER).sortWithinPartitions(C.USER)
 
 
+def bucket_of(buckets: int) -> Column:
+    """Return the task, of so many as there are ``buckets``, to which `in_tasks` deals out a user_id."""
+    return F.pmod(F.hash(C.USER), F.lit(buckets))
+
+
 def to_users(rows: pd.DataFrame) -> list[User]:
     """Turn rows of the frames above into users."""
     return [

@@ -1,0 +1,126 @@
+"""Remove users from everything that llmrec keeps: tables and their history, work folder, report.
+
+    spark-submit jobs/erase.py --config conf/demo.yaml --users users.txt [--also candidates denied]
+
+The file has one user id a line. No other job may be at work. Sources are not llmrec's to write: users who are still in
+them come back with the next prepare; erase says which hold them. Neither are tables that others write, unless --also
+names them. Models learned from users stay, and are marked.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from rich.console import Console
+from rich.table import Table
+
+from llmrec import columns as C
+from llmrec.cli import Job, Run
+from llmrec.errors import ConfigError, InputTableError
+from llmrec.models import mark_models
+from llmrec.pipelines.erasure import SUPPLIED, clear_work, drop_report, first_day, ours_and_theirs, read_ids
+from llmrec.spark.convert import convert
+from llmrec.spark.erasure import clean_messages, count_of, erased_ids, forget_history, remove_rows
+from llmrec.spark.sources import read_source, source_errors
+from llmrec.spark.tables import open_delta
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of erase alone."""
+    parser.add_argument("--users", type=Path, metavar="FILE", help="the users' ids, one a line")
+    parser.add_argument(
+        "--also", nargs="+", default=[], choices=[*SUPPLIED, C.EVENTS, C.USERS, C.IMPRESSIONS], metavar="TABLE",
+        help="clean this table too, though others write it",
+    )  # fmt: skip
+
+
+def main(run: Run) -> None:
+    """Mark the models, then clean place by place: any step may be taken again."""
+    if run.args.users is None:
+        raise ConfigError("--users: missing, expected a file with one user id a line")
+    ids = read_ids(run.args.users)
+    users = len(ids)
+    erased = erased_ids(run.spark, ids).persist()
+    ours, theirs = ours_and_theirs(run.config, run.args.also)
+    found = Table(title=f"{users:,} users")
+    for name in ("place", "removed", "left"):
+        found.add_column(name, justify="left" if name == "place" else "right")
+    marked = _mark(run, erased)
+    with run.stage("work") as stage:
+        stage.counts = clear_work(Path(run.config.work), erased, run.run_id)
+        for what, count in stage.counts.items():
+            found.add_row(f"{run.config.work}: {what}", f"{count:,}", "")
+    with run.stage("report"):
+        dropped = drop_report(Path(run.config.report.path), ids)
+        found.add_row(f"{run.config.report.path}: the page", f"{dropped:d}", "")
+    for table in filter(run.has, ours):
+        with run.stage(table) as stage:
+            stage.rows_out = remove_rows(run.spark, run.table(table), table, erased)
+            forget_history(run.spark, run.table(table), run.now)
+            found.add_row(run.table(table), f"{stage.rows_out:,}", "0")
+    if run.has(C.RUNS):
+        with run.stage("messages") as stage:
+            stage.rows_out = clean_messages(run.spark, run.table(C.RUNS), ids)
+            forget_history(run.spark, run.table(C.RUNS), run.now)
+            found.add_row(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
+    with run.stage("not touched") as stage:
+        stage.counts = _left(run, theirs, erased)
+        for place, count in stage.counts.items():
+            found.add_row(place, "", f"{count:,}" if count >= 0 else "not read")
+    Console(width=None if sys.stdout.isatty() else 120).print(found)
+    print(_say(stage.counts, marked))
+
+
+def _mark(run: Run, erased: DataFrame) -> list[str] | None:
+    """Mark the models that may have learned from them; None if no event tells since when one may."""
+    with run.stage("models") as stage:
+        timed = [run.read(table) for table in (C.EVENTS, C.IMPRESSIONS) if run.has(table)]
+        first = first_day(timed, erased)
+        marked = mark_models(run.config, first, run.now) if first else None
+        stage.counts = {"models": len(marked or ())}
+        stage.message = f"learned from users who were erased: {', '.join(marked)}" if marked else None
+    return marked
+
+
+def _left(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, int]:
+    """Count the users' rows in places that are not llmrec's to write; -1 where they cannot be read."""
+    found = {}
+    for table in filter(run.has, theirs):
+        found[run.table(table)] = count_of(open_delta(run.spark, run.table(table)).toDF(), table, erased)
+    for table in (C.EVENTS, C.USERS, C.IMPRESSIONS):
+        source = getattr(run.config.sources, table)
+        if source is None:
+            continue
+        where = f"sources.{table}: {source.path}"
+        try:
+            with source_errors(where):
+                rows = read_source(run.spark, table, **source.model_dump())
+                user = convert(F.col(C.USER), rows.schema[C.USER].dataType, T.StringType())
+                found[where] = -1 if user is None else count_of(rows.select(user.alias(C.USER)), table, erased)
+        except InputTableError:  # it is said that it was not read, and an erasure must not wait for a source
+            found[where] = -1
+    return found
+
+
+def _say(left: dict[str, int], marked: list[str] | None) -> str:
+    lines = []
+    still = [place for place, count in left.items() if count > 0]
+    if still:
+        lines.append(
+            f"still there, and not llmrec's to write: {', '.join(still)}; prepare and score bring back what is"
+        )
+    if marked:
+        lines.append(f"learned from them, and marked so: {', '.join(marked)}; run train for a model without them")
+    elif marked is None:
+        lines.append("models: no event of theirs is in the tables, so no model is newly marked")
+    return "\n".join(lines)
+
+
+JOB = Job("erase", main, __doc__, needs_run_date=False, arguments=add_arguments, alone=True)
+
+if __name__ == "__main__":
+    sys.exit(JOB.run())

@@ -1,0 +1,81 @@
+"""Where users may be found beside the tables, and taking them out of there: the work folder and the report."""
+
+import html
+import re
+import shutil
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.errors import ConfigError
+from llmrec.pipelines.prepare import ORDER
+from llmrec.settings import Config
+from llmrec.spark.convert import BLANKS
+from llmrec.spark.kept_files import forget_users
+
+OF_USERS = (C.EVENTS, C.USERS, C.IMPRESSIONS, C.QUARANTINE, C.RECOMMENDATIONS)
+"""Tables of llmrec with rows of users."""
+SUPPLIED = (C.CANDIDATES, C.DENIED)
+"""The same of tables that others write."""
+_LEFT_BY_RUNS = re.compile(r"[0-9a-f]{12}|(score|training)-[0-9a-f]{12}")
+_KEPT = "kept"
+
+
+def read_ids(path: Path) -> list[str]:
+    """Read user ids, one a line, as the tables hold them: without blanks around them.
+
+    Raises ConfigError if the file cannot be read or names nobody.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--users: {path} cannot be read ({error}); expected a text file with one id a line"
+        ) from error
+    ids = dict.fromkeys(filter(None, (line.strip(BLANKS) for line in lines)))
+    if not ids:
+        raise ConfigError(f"--users: {path} holds no id, expected one a line")
+    return list(ids)
+
+
+def ours_and_theirs(config: Config, also: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the tables that are to be cleaned, and those with rows of users that others write.
+
+    Others write what prepare would, where it has no source for it, unless the table is named in ``also``.
+    """
+    without_source = [table for table in ORDER if not getattr(config.sources, table)]
+    theirs = [table for table in (*OF_USERS, *SUPPLIED) if table in (*without_source, *SUPPLIED) and table not in also]
+    return [table for table in (*OF_USERS, *SUPPLIED) if table not in theirs], theirs
+
+
+def first_day(tables: Sequence[DataFrame], erased: DataFrame) -> date | None:
+    """Return the day of the first event of ``erased`` users in ``tables`` (user_id, event_time); None without one."""
+    firsts = [
+        rows.join(erased, on=C.USER, how="left_semi").agg(F.min(F.to_date(C.EVENT_TIME))).head() for rows in tables
+    ]
+    return min((row[0] for row in firsts if row and row[0]), default=None)
+
+
+def clear_work(work: Path, erased: DataFrame, own: str) -> dict[str, int]:
+    """Delete what runs left in ``work``, but for the folder ``own``, and what nights keep of ``erased`` users.
+
+    What runs leave are lists on their way, checkpoints of trainings and the folders of killed runs: all can be made
+    again. Returns how many folders and files went.
+    """
+    left = [path for path in sorted(work.iterdir()) if _LEFT_BY_RUNS.fullmatch(path.name) and path.name != own]
+    for path in left:
+        shutil.rmtree(path)
+    return {"folders of runs": len(left), "files kept for later nights": forget_users(work / _KEPT, erased)}
+
+
+def drop_report(path: Path, ids: Sequence[str]) -> bool:
+    """Delete the page at ``path`` if it shows one of ``ids``; tell whether it did."""
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    shown = any(re.search(rf"(?<!\w){re.escape(html.escape(one))}(?!\w)", page) for one in ids)
+    if shown:
+        path.unlink()
+    return shown

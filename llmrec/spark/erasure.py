@@ -1,0 +1,151 @@
+"""Taking users out of a Delta table for good: no file of it, of data, change data or log, holds them afterwards.
+
+Delta keeps what was deleted for readers of older versions, and its log keeps the smallest and largest id of each file.
+So the rows go first; then every file that the present version does not need; then the log before a new checkpoint. The
+steps may be taken again at any time, and readers of the present version see nothing but the rows gone.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from llmrec import columns as C
+from llmrec.domain.table_names import is_catalog_name
+from llmrec.errors import OutputError
+from llmrec.spark.checks import MALFORMED_LINE
+from llmrec.spark.convert import BLANKS
+from llmrec.spark.tables import open_delta, with_output_errors
+from llmrec.spark.upkeep import vacuum
+
+_ROWS, _ERASED = "rows", "erased"
+_OF_VERSION = re.compile(r"\.?(\d{20})\..+")
+"""What the log has of a version: commit, checkpoint, checksum, and the unfinished file of a killed writer."""
+_CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
+
+
+def erased_ids(spark: SparkSession, ids: list[str]) -> DataFrame:
+    """Return the ids as a table of one column, user_id."""
+    return spark.createDataFrame([(one,) for one in ids], f"{C.USER} string")
+
+
+def count_of(rows: DataFrame, table: str, erased: DataFrame) -> int:
+    """Count those of the ``rows`` of ``table`` that are of ``erased`` users."""
+    return rows.alias(_ROWS).join(erased.alias(_ERASED), on=_matches(table), how="left_semi").count()
+
+
+def remove_rows(spark: SparkSession, name: str, table: str, erased: DataFrame) -> int:
+    """Delete the rows of ``erased`` users from the Delta table ``name``; count them.
+
+    Raises OutputError if it cannot be written.
+    """
+    count = count_of(open_delta(spark, name).toDF(), table, erased)
+    if count:
+        # A merge, not a delete: Delta and Spark's pages show the condition of either, but not a merge's rows.
+        merge = open_delta(spark, name).alias(_ROWS).merge(erased.alias(_ERASED), _matches(table))
+        with_output_errors(name, merge.whenMatchedDelete().execute)
+    return count
+
+
+def clean_messages(spark: SparkSession, name: str, ids: list[str]) -> int:
+    """Put "(erased)" for each of ``ids`` that stands as a word in a message of the Delta table ``name`` of runs.
+
+    Returns the number of rows that changed; raises OutputError if it cannot be written.
+    """
+    word = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(ids, key=len, reverse=True)))})(?!\w)")
+    told = open_delta(spark, name).toDF().filter(F.col("message").isNotNull()).groupBy("message").count().collect()
+    changed = [(row["message"], word.sub("(erased)", row["message"]), row["count"]) for row in told]
+    changed = [(before, after, rows) for before, after, rows in changed if before != after]
+    if changed:
+        messages = spark.createDataFrame(changed, "message string, after string, rows long").alias(_ERASED)
+        merge = open_delta(spark, name).alias(_ROWS).merge(messages, f"{_ROWS}.message = {_ERASED}.message")
+        with_output_errors(name, merge.whenMatchedUpdate(set={"message": f"{_ERASED}.after"}).execute)
+    return sum(rows for _, _, rows in changed)
+
+
+def forget_history(spark: SparkSession, name: str, now: datetime) -> None:
+    """Delete what the Delta table ``name`` keeps for readers of older versions: files, change data and log.
+
+    Nobody else may be at work on the table. Raises OutputError if it cannot be written, or if a catalog commits for it.
+    """
+    [detail] = open_delta(spark, name).detail().select("location", "tableFeatures").collect()
+    log = _Log(spark, detail["location"])
+    if log.list("_staged_commits"):
+        raise OutputError(
+            f"{name}: a catalog keeps its log, expected one that is Delta's alone: drop its history there"
+        )
+    quoted = name if is_catalog_name(name) else f"delta.`{detail['location'].replace('`', '``')}`"
+    if "deletionVectors" in (detail["tableFeatures"] or ()):
+        with_output_errors(name, lambda: spark.sql(f"REORG TABLE {quoted} APPLY (PURGE)"))
+    with _no_retention(spark):
+        vacuum(spark, name, 0)
+    # The last commit stays in the log beside the checkpoint, so it must be one that names no rows.
+    mark = f"ALTER TABLE {quoted} SET TBLPROPERTIES ('llmrec.history_from' = '{now.isoformat()}')"
+    with_output_errors(name, lambda: spark.sql(mark))
+    with_output_errors(name, log.cut)
+
+
+class _Log:
+    """The folder _delta_log of a table, wherever Hadoop finds it."""
+
+    def __init__(self, spark: SparkSession, location: str) -> None:
+        jvm: Any = spark._jvm
+        self._spark, self._jvm = spark, jvm
+        self._table = jvm.org.apache.hadoop.fs.Path(location)
+        self._folder = jvm.org.apache.hadoop.fs.Path(self._table, "_delta_log")
+        self._files = self._folder.getFileSystem(spark._jsc.hadoopConfiguration())
+
+    def list(self, inside: str = "") -> list[str]:
+        """Return the names of the files there, or in a folder ``inside``; none if that is missing."""
+        path = self._path(inside) if inside else self._folder
+        if not self._files.exists(path):
+            return []
+        return sorted(str(one.getPath().getName()) for one in self._files.listStatus(path) if one.isFile())
+
+    def cut(self) -> None:
+        """Write a checkpoint of the present version, then delete all that the log has of earlier ones, oldest first."""
+        of_versions = {name: int(found[1]) for name in self.list() if (found := _OF_VERSION.fullmatch(name))}
+        parts_of_checkpoints, last = self.list("_sidecars"), max(of_versions.values())
+        delta = self._jvm.org.apache.spark.sql.delta.DeltaLog
+        delta.forTable(self._spark._jsparkSession, self._table).checkpoint()
+        if not any(name.startswith(f"{last:020d}.checkpoint") for name in self.list()):
+            raise RuntimeError(f"{self._folder}: has no checkpoint of version {last}, so nothing of it is deleted")
+        old = [name for name, version in of_versions.items() if version < last or name.startswith(".")]
+        for name in (*old, *(f"_sidecars/{part}" for part in parts_of_checkpoints)):
+            self._files.delete(self._path(name), False)
+        delta.invalidateCache(self._spark._jsparkSession, self._table)  # it may know files that are gone
+
+    def _path(self, name: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(self._folder, name)
+
+
+def _matches(table: str) -> Column:
+    """Return whether a row of ``table`` is of an erased user."""
+    user = F.col(f"{_ERASED}.{C.USER}")
+    if table != C.QUARANTINE:
+        return F.col(f"{_ROWS}.{C.USER}") == user
+    # A refused row holds what the source gave: an id may be a number, or have blanks around it. The columns of a line
+    # that could not be split may be anywhere.
+    row, reason = F.col(f"{_ROWS}.row"), F.col(f"{_ROWS}.{C.REASON}")
+    given = F.get_json_object(row, f"$.{C.USER}")
+    whole = F.regexp_replace(given, r"^(-?\d+)\.0$", "$1")
+    values = F.transform(
+        F.map_values(F.from_json(row, "map<string,string>")), lambda value: F.btrim(value, F.lit(BLANKS))
+    )
+    is_malformed = reason.startswith(MALFORMED_LINE)
+    return (F.btrim(given, F.lit(BLANKS)) == user) | (whole == user) | (is_malformed & F.array_contains(values, user))
+
+
+@contextmanager
+def _no_retention(spark: SparkSession) -> Iterator[None]:
+    """Let vacuum delete what is not old yet."""
+    as_set = spark.conf.get(_CHECK, "true")
+    spark.conf.set(_CHECK, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(_CHECK, str(as_set))

@@ -1,0 +1,160 @@
+"""erase after real nights: nothing of the user is in any file, and the others' rows are as they were."""
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from llmrec.registry import Address, Registry
+from tests import planted, tiny
+from tests.scan import files_with
+
+jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score", "report", "erase")}
+GONE, NEXT = "zz-planted-user", "2026-02-02"
+"""The largest id, so that it stands in the log's statistics."""
+
+
+def run(job: str, folder: Path, *overrides: str, run_date: str = planted.RUN_DATE, more: tuple[str, ...] = ()) -> int:
+    named = ("model=models:/shop@champion", f"registry.uri=sqlite:///{folder}/mlflow.db", *overrides)
+    return jobs[job].JOB.run(
+        ["--config", f"{folder}/config.yaml", "--run-date", run_date, *more, "--set", *named]
+    )  # fmt: skip
+
+
+def rows(spark: SparkSession, folder: Path, table: str) -> list[str]:
+    read = spark.read.format("delta").load(f"{folder}/lake/{table}")
+    return sorted(map(repr, read.filter(f"NOT to_json(struct(*)) LIKE '%{GONE}%'").collect()))
+
+
+@pytest.fixture(scope="module")
+def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two nights with a user who is in every place where one can be, and who then leaves the sources."""
+    folder = tmp_path_factory.mktemp("erase")
+    tiny.encoder_folder(folder / "encoder")
+    planted.write_sources(folder)
+    events, users = folder / "events.csv", folder / "users.json"
+    before = events.read_text(), users.read_text()
+    taken = [f"{GONE},red-{n:02d},purchase,{planted.FIRST.replace(day=2 + n).isoformat()}" for n in range(6)]
+    refused = f"  {GONE} ,no-such-item,purchase,{planted.FIRST.isoformat()}"
+    events.write_text("\n".join([before[0], *taken, refused, f"purchase,{GONE},red-01"]))
+    users.write_text("\n".join([before[1], json.dumps({"id": GONE, "profile": "blue old song", "segment": "old"})]))
+    assert run("prepare", folder) == 0
+    assert run("train", folder, "train.max_epochs=1") == 0
+    assert run("score", folder) == 0
+    assert run("score", folder, run_date=NEXT) == 0
+    assert run("report", folder, "report.sample_users=60") == 0
+    for other, content in (("events.csv", before[0]), ("users.json", before[1])):
+        (folder / f"with-{other}").write_text((folder / other).read_text())
+        (folder / other).write_text(content)
+    killed = folder / "work" / "0123456789ab" / "examples"  # as a run leaves that was killed
+    killed.mkdir(parents=True)
+    (killed / "shard.txt").write_text(GONE)
+    spark.range(1).selectExpr(f"'{GONE}' AS user_id", "'red-02' AS item_id").write.format("delta").save(
+        f"{folder}/lake/denied"
+    )
+    with_message = spark.read.format("delta").load(f"{folder}/lake/runs").limit(1)
+    with_message.withColumn("message", F.lit(f"cannot cast '{GONE}' to a number")).write.format("delta").mode(
+        "append"
+    ).save(f"{folder}/lake/runs")
+    (folder / "users.txt").write_text(f"{GONE}\n\n")
+    yield folder
+
+
+def test_nothing_of_an_erased_user_is_in_any_file_and_the_others_rows_are_as_they_were(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {name.split("/")[1] for name in files_with(folder, GONE) if name.startswith("lake/")}
+    assert places == {"events", "users", "quarantine", "recommendations", "denied", "runs"}
+    assert "report.html" in files_with(folder, GONE)
+    assert [name for name in files_with(folder, GONE) if "_delta_log" in name]
+    tables = ("events", "users", "items", "quarantine", "recommendations", "nights")
+    before = {table: rows(spark, folder, table) for table in tables}
+    kept = {path.name for path in (folder / "work" / "kept").rglob("bucket-*")}
+
+    capsys.readouterr()
+    assert run("erase", folder, more=("--users", f"{folder}/users.txt", "--also", "denied")) == 0
+    said = capsys.readouterr().out
+    left = files_with(folder, GONE)
+    assert left == {"users.txt", "with-events.csv", "with-users.json"}
+    assert {table: rows(spark, folder, table) for table in tables} == before
+    # Their own bucket alone is forgotten, and all of a killed run.
+    assert len(kept - {path.name for path in (folder / "work" / "kept").rglob("bucket-*")}) == 1
+    assert sorted(path.name for path in (folder / "work").iterdir()) == [".at-work", "kept"]
+    counts = {
+        row["stage"]: row["rows_out"]
+        for row in spark.read.format("delta").load(f"{folder}/lake/runs").filter("job = 'erase'").collect()
+    }
+    assert (counts["events"], counts["users"], counts["quarantine"]) == (6, 1, 4)
+    assert (counts["recommendations"], counts["denied"], counts["messages"]) == (8, 1, 1)
+    assert "version 1 of shop" in said
+    assert "still there" not in said
+
+    # Once more changes nothing, and a night goes on as ever.
+    assert run("erase", folder, more=("--users", f"{folder}/users.txt")) == 0
+    assert {table: rows(spark, folder, table) for table in tables} == before
+    assert run("score", folder, run_date="2026-02-03") == 0
+    assert run("prepare", folder) == 0
+    assert files_with(folder, GONE) == left
+
+
+def test_models_that_learned_from_an_erased_user_are_marked_and_later_ones_are_not(
+    spark: SparkSession, folder: Path, tmp_path: Path
+) -> None:
+    registry = Registry(f"sqlite:///{folder}/mlflow.db")
+    tags = registry._client.get_model_version("shop", "1").tags
+    assert "learned_from_erased_users" in tags
+    [row] = (
+        spark.read.format("delta").load(f"{folder}/lake/runs")
+        .filter("job = 'erase' AND stage = 'models' AND message IS NOT NULL").collect()
+    )  # fmt: skip
+    assert row["message"].endswith(f"version 1 of shop ({tags['sha']})")
+    found = registry.find(Address("shop", None, "1"))
+    assert found
+    manifest: dict[str, Any] = json.loads((found.fetch(tmp_path) / "manifest.json").read_text())
+    assert manifest["tables"]["events"] == 0
+    assert registry.mark_learned_before("shop", date(2026, 2, 1), "never") == []
+    assert registry.mark_learned_before("shop", date(2026, 1, 31), "later")
+    assert registry._client.get_model_version("shop", "1").tags["learned_from_erased_users"] != "later"
+
+
+def test_a_source_that_still_holds_the_user_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = f"sources.events.path={folder}/with-events.csv"
+    assert run("erase", folder, source, more=("--users", f"{folder}/users.txt")) == 0
+    said = capsys.readouterr().out
+    assert f"still there, and not llmrec's to write: sources.events: {folder}/with-events.csv;" in said
+
+
+BESIDE = "import sys, time; from pathlib import Path; from llmrec.lock import at_work\n"
+BESIDE += "with at_work(Path(sys.argv[1]), alone=False): print('there', flush=True); time.sleep(600)"
+
+
+def test_erase_beside_another_job_is_refused_and_changes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(str(path) for path in folder.rglob("*"))
+    other = subprocess.Popen([sys.executable, "-c", BESIDE, f"{folder}/work"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout
+        assert other.stdout.readline() == "there\n"
+        assert run("erase", folder, more=("--users", f"{folder}/users.txt")) == 2
+        assert "another job is at work, and this one must be alone" in capsys.readouterr().err
+    finally:
+        other.kill()
+        other.wait()
+    assert sorted(str(path) for path in folder.rglob("*")) == before
+
+
+def test_a_file_without_an_id_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none").write_text(" \n\n")
+    assert run("erase", folder, more=("--users", f"{tmp_path}/none")) == 2
+    assert "holds no id, expected one a line" in capsys.readouterr().err
+    assert run("erase", folder) == 2
+    assert "--users: missing" in capsys.readouterr().err
