@@ -36,7 +36,10 @@ def main(run: Run) -> None:
         for table, rows in mapped.items():
             with run.stage(table) as stage, source_errors(f"sources.{table}: {sources[table].path}"):
                 items = checked[C.ITEMS].good if C.ITEMS in checked else None
-                prepared = prepare_source(rows, table, run.config.prepare, items=items, now=run.now, run_id=run.run_id)
+                prepared = prepare_source(
+                    rows, table, run.config.prepare, items=items, now=run.now, run_id=run.run_id,
+                    keep_text=run.config.privacy.keep_text,
+                )  # fmt: skip
                 cached.callback(prepared.release)
                 stage.rows_in, stage.rows_out = prepared.counts["read"], prepared.counts["used"]
                 stage.counts = prepared.counts

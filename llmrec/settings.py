@@ -71,6 +71,13 @@ class Prepare(Settings):
     """A longer text, in whichever column, is refused; the model reads far less."""
 
 
+class Privacy(Settings):
+    """What is shown of users outside the tables that need it; docs/privacy.md says where they are."""
+
+    keep_text: bool = False
+    """Whether quarantine keeps what users wrote (events.text, users.text); else it says how long it was."""
+
+
 class Liking(Settings):
     """Which events say that a user likes an item; the others only count as seen."""
 
@@ -521,6 +528,7 @@ class Config(Settings):
     """Folder for what a run needs while it runs, and for what nights keep for one another (score.reuse); on a cluster,
     on storage that all hosts share."""
     prepare: Prepare = Prepare()
+    privacy: Privacy = Privacy()
     liking: Liking = Liking()
     encoder: Encoder = Encoder()
     texts: Texts = Texts()

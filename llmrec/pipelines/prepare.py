@@ -47,7 +47,14 @@ class Prepared:
 
 
 def prepare_source(
-    source: DataFrame, table: str, settings: Prepare, *, items: DataFrame | None, now: datetime, run_id: str
+    source: DataFrame,
+    table: str,
+    settings: Prepare,
+    *,
+    items: DataFrame | None,
+    now: datetime,
+    run_id: str,
+    keep_text: bool = False,
 ) -> Prepared:
     """Check every row of ``source``, the mapped source of ``table``.
 
@@ -58,26 +65,27 @@ def prepare_source(
         items: the good items, which events and impressions must refer to; not needed for the others.
         now: events after this have an impossible time.
         run_id: written to quarantine.
+        keep_text: whether quarantine keeps what users wrote.
 
     Raises InputTableError if a source column can never be of the contract's type.
     """
     limits = Limits(settings.earliest_event, now, settings.max_text_chars)
-    prepared = _prepare(source, table, limits, items, now, run_id)
+    prepared = _prepare(source, table, limits, items, now, run_id, keep_text)
     if not is_complete(prepared.counts):
         # Of a text file that grows, Spark reads one line beyond the end it has found at first; then it reads no more.
         prepared.release()
-        prepared = _prepare(source, table, limits, items, now, run_id)
+        prepared = _prepare(source, table, limits, items, now, run_id, keep_text)
     require_complete(table, prepared.counts)
     return prepared
 
 
 def _prepare(
-    source: DataFrame, table: str, limits: Limits, items: DataFrame | None, now: datetime, run_id: str
+    source: DataFrame, table: str, limits: Limits, items: DataFrame | None, now: datetime, run_id: str, keep_text: bool
 ) -> Prepared:
     checked = parse_rows(source, table, limits)
     if table in (C.EVENTS, C.IMPRESSIONS) and items is not None:
         checked = refuse_unknown_items(checked, items)
-    checked = mark_repeats(checked, table).persist()
+    checked = mark_repeats(checked, table, keep_text=keep_text).persist()
     outcomes = checked.groupBy(C.REASON, DUPLICATE).agg(F.count("*").alias("rows")).collect()
     reasons: Counter[str] = Counter()
     counts = {"read": source.count(), "used": 0, "quarantined": 0, "duplicates": 0}

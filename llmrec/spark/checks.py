@@ -25,6 +25,7 @@ DUPLICATE = "duplicate"
 SEPARATOR = "; "
 MALFORMED_LINE = "line: malformed"
 """The reason where a line could not be split: its values may be in any column."""
+OF_USERS = (C.EVENTS, C.USERS, C.IMPRESSIONS)
 KEYS = {C.ITEMS: C.ITEM, C.USERS: C.USER}
 """Tables that hold one row per key."""
 
@@ -75,8 +76,10 @@ def refuse_unknown_items(parsed: DataFrame, items: DataFrame) -> DataFrame:
     return parsed.join(known, on=C.ITEM, how="left").withColumn(C.REASON, reason).select(*parsed.columns)
 
 
-def mark_repeats(parsed: DataFrame, table: str) -> DataFrame:
+def mark_repeats(parsed: DataFrame, table: str, *, keep_text: bool = False) -> DataFrame:
     """Find rows that say the same twice, or, where a key has one row, contradict each other.
+
+    What users wrote does not go to quarantine, unless ``keep_text``; see `_told`.
 
     Output: as the input, with ``duplicate`` true for each good row equal to another, but for one of them; of the
     different rows with one key the first by content stays good, and the others get a reason.
@@ -84,7 +87,7 @@ def mark_repeats(parsed: DataFrame, table: str) -> DataFrame:
     names = SCHEMAS[table].names
     is_good = F.col(C.REASON).isNull()
     is_first = F.col("number") == 1
-    refused_as_json = F.when(F.col(C.REASON).isNotNull(), F.to_json(ROW, {"ignoreNullFields": "false"}))
+    refused_as_json = F.when(F.col(C.REASON).isNotNull(), _told(parsed, table, keep_text))
     if table not in KEYS:
         same = W.partitionBy(C.REASON, *names).orderBy(F.lit(0))
         slim = parsed.withColumn(ROW, refused_as_json)  # before the shuffle
@@ -116,6 +119,27 @@ def refused_rows(checked: DataFrame, table: str, run_id: str, now: datetime) -> 
         F.lit(run_id).alias(C.RUN_ID),
         F.lit(now).alias("time"),
     )
+
+
+def _told(parsed: DataFrame, table: str, keep_text: bool) -> Column:
+    """Return the source's values as JSON, with "(12 characters)" for what a user wrote unless ``keep_text``.
+
+    A line that could not be split may have it in any column, so of such a line lengths are all that is told.
+    """
+    as_json = {"ignoreNullFields": "false"}
+    if keep_text or table not in OF_USERS:
+        return F.to_json(ROW, as_json)
+
+    def length(name: str) -> Column:
+        text = F.col(ROW)[name].cast("string")
+        return F.when(text.isNotNull(), F.format_string("(%d characters)", F.length(text)))
+
+    names = parsed.select(f"{ROW}.*").columns
+    lengths = {name: length(name).alias(name) for name in names}
+    values = [lengths[name] if name == C.TEXT else F.col(ROW)[name].alias(name) for name in names]
+    return F.when(
+        F.col(C.REASON) == MALFORMED_LINE, F.to_json(F.struct(*lengths.values()), as_json)
+    ).otherwise(F.to_json(F.struct(*values), as_json))  # fmt: skip
 
 
 def _converted(source: DataFrame, table: str, field: T.StructField) -> Column:

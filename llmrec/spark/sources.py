@@ -1,5 +1,6 @@
 """Reading the user's own tables: any of four formats, with their columns mapped to ours."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ from llmrec.spark.tables import table_version
 
 MALFORMED = "_corrupt_record"
 """Spark's name for the column that holds a line of text it could not split into columns; null for a good line."""
+
+_QUOTED = re.compile(r"'.*'")
+"""From the first mark to the last one: a value may have some of its own."""
 
 DEFAULTS = {C.EVENTS: {C.EVENT: "'interaction'"}}
 """Mapping of required columns that a source may leave out, by table."""
@@ -55,7 +59,8 @@ def source_errors(where: str) -> Iterator[None]:
         if condition in ("PATH_NOT_FOUND", "TABLE_OR_VIEW_NOT_FOUND", "DELTA_TABLE_NOT_FOUND"):
             raise InputTableError(f"{where}: nothing to read there ({said})") from error
         if state.startswith("22"):  # the data exceptions of the SQL standard, such as a failed cast
-            raise InputTableError(f"{where}: a mapped expression fails on the rows: {said}") from error
+            told = _without_values(said, error)
+            raise InputTableError(f"{where}: a mapped expression fails on the rows: {told}") from error
         if isinstance(error, AnalysisException) or condition.startswith("FAILED_READ_FILE") or "CSV header" in said:
             raise InputTableError(f"{where}: cannot be read: {said}") from error
         raise
@@ -125,6 +130,15 @@ def _mapping_problem(value: str, error: PySparkException) -> str:
     if condition.startswith("PARSE_"):
         return f"{value} is neither a column nor a Spark SQL expression"
     return f"{value} cannot be used: {_message(error)}"
+
+
+def _without_values(said: str, error: Exception) -> str:
+    """Return ``said`` without the values of rows in it: they may be ids, or what a user wrote."""
+    parameters = (error.getMessageParameters() or {}) if isinstance(error, PySparkException) else {}
+    for value in parameters.values():
+        if value and not value.startswith('"'):  # what is in double quotes is a type or a setting of Spark
+            said = said.replace(" ".join(value.split()), "...")
+    return _QUOTED.sub("...", said)
 
 
 def _condition(error: Exception) -> tuple[str, str]:

@@ -246,3 +246,34 @@ def test_of_conflicting_users_one_is_kept(spark: SparkSession) -> None:
     checked = mark_repeats(parse_rows(source, "users", LIMITS), "users")
     found = sorted((row["user_id"], row["segment"], row["reason"]) for row in checked.collect() if not row["reason"])
     assert found == [("u", "a", None), ("v", "a", None)]
+
+
+def test_quarantine_says_how_long_a_text_was_and_not_what_a_user_wrote(spark: SparkSession) -> None:
+    schema = "user_id string, item_id string, event string, event_time string, text string, _corrupt_record string"
+    written = "my secret diary"
+    rows = [
+        ("u", "i", None, TIME, written, None),
+        (written, "i", "buy", TIME, None, "a torn line"),
+        ("v", "i", None, TIME, None, None),
+    ]
+    parsed = parse_rows(spark.createDataFrame(rows, schema), "events", LIMITS).persist()
+
+    def told(**keep: bool) -> list[str]:
+        return sorted(
+            row["row"] for row in refused_rows(mark_repeats(parsed, "events", **keep), "events", "r", NOW).collect()
+        )
+
+    short = f"({len(TIME)} characters)"
+    assert told() == sorted([
+        f'{{"user_id":"u","item_id":"i","event":null,"event_time":"{TIME}","text":"(15 characters)"}}',
+        f'{{"user_id":"(15 characters)","item_id":"(1 characters)","event":"(3 characters)","event_time":"{short}",'
+        '"text":null}',
+        f'{{"user_id":"v","item_id":"i","event":null,"event_time":"{TIME}","text":null}}',
+    ])  # fmt: skip
+    assert sum(written in row for row in told(keep_text=True)) == 2
+    items = parse_rows(
+        spark.createDataFrame([(None, "x", "a text")], "item_id string, title string, text string"), "items", LIMITS
+    )
+    [refused] = refused_rows(mark_repeats(items, "items"), "items", "r", NOW).collect()
+    assert "a text" in refused["row"]
+    parsed.unpersist()
