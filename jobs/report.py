@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 
 from llmrec import columns as C
 from llmrec.cli import Job, Run
+from llmrec.domain.private_counts import PrivateCounts
 from llmrec.errors import OutputError
 from llmrec.pipelines.report import ReportTables, choose_run_date, gather
 from llmrec.report.console import print_report
@@ -29,7 +30,9 @@ def main(run: Run) -> None:
             metrics=run.read(C.METRICS, optional=True),
         )
         run.run_date = choose_run_date(tables.recommendations, run.run_date, run.table(C.RECOMMENDATIONS))
-        facts = gather(tables, run.config, run.run_date, run.now)
+        epsilon = run.config.report.epsilon
+        private = PrivateCounts(epsilon, run.secret("report.epsilon"), run.run_date) if epsilon else None
+        facts = gather(tables, run.config, run.run_date, run.now, private)
         run.model_version = facts.published.model_versions[-1]
         stage.rows_in = facts.published.rows
     with run.stage("write"):

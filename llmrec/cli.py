@@ -33,6 +33,8 @@ from llmrec.spark.tables import append_table, column_types, read_table, require_
 from llmrec.watch.stage import Stage
 from llmrec.watch.watch import Watch
 
+_SECRET, _SPARK_SECRET, _SHORTEST_KEY = "LLMREC_SECRET", "spark.llmrec.secret", 32
+"""As long as what SHA-256 makes of it (RFC 2104)."""
 Arguments = Callable[[argparse.ArgumentParser], None]
 _LONGEST = 4000
 """Letters of a message that ``runs`` keeps."""
@@ -98,6 +100,20 @@ class Run:
         tables = {table: self.read_nonempty(table) for table in (C.EVENTS, C.ITEMS)}
         tables |= {table: self.read(table, optional=True) for table in (C.USERS, C.CANDIDATES, C.DENIED)}
         return tables | {C.ALLOWED: self.read(C.ALLOWED) if self.has(C.ALLOWED) else None}
+
+    def secret(self, setting: str) -> bytes:
+        """Return the key that ``setting`` needs; raises ConfigError if there is none that is long enough.
+
+        It is read from the environment or, where that does not reach the driver, from Spark's settings, whose pages
+        hide the values of names such as this. Nothing that llmrec writes holds it.
+        """
+        key = os.environ.get(_SECRET) or self.spark.conf.get(_SPARK_SECRET, "") or ""
+        if len(key.encode()) < _SHORTEST_KEY:
+            raise ConfigError(
+                f"{setting}: needs a secret key, found {len(key.encode())} bytes in the environment's {_SECRET} and in "
+                f"{_SPARK_SECRET}, expected at least {_SHORTEST_KEY} of random text in one of them"
+            )
+        return key.encode()
 
     @property
     def day(self) -> date:

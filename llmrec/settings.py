@@ -482,8 +482,18 @@ class Report(Settings):
 
     path: str = "report.html"
     """Where it is written."""
-    sample_users: PositiveInt = 5
+    sample_users: int = Field(default=5, ge=0)
     """Users shown with what they liked and what they are recommended."""
+    epsilon: float | None = Field(default=None, gt=0)
+    """Counts of users by segment get Laplace noise of scale 1 / epsilon (differential privacy), from the secret key;
+    null: none."""
+
+    @model_validator(mode="after")
+    def _hide_all(self) -> "Report":
+        """Refuse to hide users in counts and to show some by name."""
+        if self.epsilon is not None and self.sample_users:
+            raise ValueError(f"epsilon hides single users: sample_users is {self.sample_users}, expected 0")
+        return self
 
 
 class Log(Settings):

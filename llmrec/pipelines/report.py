@@ -11,8 +11,21 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.private_counts import PrivateCounts
 from llmrec.errors import InputTableError
-from llmrec.report.facts import Decile, Evaluation, Facts, Metric, Published, SampleUser, StageTime, Suggestion
+from llmrec.report.facts import (
+    NEW_ITEMS,
+    NEW_USERS,
+    Decile,
+    Evaluation,
+    Facts,
+    Metric,
+    Published,
+    SampleUser,
+    SegmentCount,
+    StageTime,
+    Suggestion,
+)
 from llmrec.settings import Config
 from llmrec.spark.items import available_on
 from llmrec.spark.splits import before, likes
@@ -21,6 +34,7 @@ _RUNS_READ = 2_000
 """Latest rows of runs looked at: a night writes some twenty."""
 _EVALUATIONS_READ = 10
 """Latest runs of evaluate looked at for one that wrote metrics."""
+_SEGMENTS_SHOWN = 12
 _TITLES_SHOWN = 10
 """Liked and recommended items shown per sampled user, at most."""
 
@@ -54,18 +68,25 @@ def choose_run_date(recommendations: DataFrame, wanted: date | None, where: str)
     return wanted
 
 
-def gather(tables: ReportTables, config: Config, run_date: date, now: datetime) -> Facts:
-    """Return what the report says about ``run_date``, for which there are recommendations."""
+def gather(
+    tables: ReportTables, config: Config, run_date: date, now: datetime, private: PrivateCounts | None = None
+) -> Facts:
+    """Return what the report says about ``run_date``, for which there are recommendations.
+
+    ``private`` adds noise to the counts of users by segment.
+    """
     published = tables.recommendations.filter(F.col(C.RUN_DATE) == F.lit(run_date)).persist()
     events = before(tables.events, run_date).select(C.USER, C.ITEM, C.EVENT, C.VALUE, C.EVENT_TIME).persist()
     try:
-        return _gather(replace(tables, recommendations=published, events=events), config, run_date, now)
+        return _gather(replace(tables, recommendations=published, events=events), config, run_date, now, private)
     finally:
         published.unpersist()
         events.unpersist()
 
 
-def _gather(tables: ReportTables, config: Config, run_date: date, now: datetime) -> Facts:
+def _gather(
+    tables: ReportTables, config: Config, run_date: date, now: datetime, private: PrivateCounts | None
+) -> Facts:
     published, events = tables.recommendations, tables.events
     sizes = _list_sizes(published)
     origins = published.groupBy(C.SOURCES, C.MODEL_VERSION, C.RUN_ID).count().collect()
@@ -83,14 +104,46 @@ def _gather(tables: ReportTables, config: Config, run_date: date, now: datetime)
             model_versions=tuple(sorted({row[C.MODEL_VERSION] for row in origins})),
             run_ids=tuple(sorted({row[C.RUN_ID] for row in origins})),
         ),
-        evaluation=latest_evaluation(tables.metrics, runs),
+        evaluation=with_noise(latest_evaluation(tables.metrics, runs), private),
         sources=source_shares(origins),
         deciles=popularity_deciles(catalogue),
         stages=latest_stages(runs),
         samples=_samples(published, events, tables.items, tables.users, config),
         config_sha=config.sha,
         written_at=now,
+        segments=segment_counts(published, tables.users, private),
+        epsilon=config.report.epsilon,
     )
+
+
+def segment_counts(
+    recommendations: DataFrame, users: DataFrame, private: PrivateCounts | None
+) -> tuple[SegmentCount, ...]:
+    """Count those who got a list by segment, the largest counts first; none where no user has a segment."""
+    segments = users.select(C.USER, C.SEGMENT)
+    served = recommendations.select(C.USER).distinct().join(segments, on=C.USER, how="left")
+    rows = served.groupBy(C.SEGMENT).count().collect()
+    if all(row[C.SEGMENT] is None for row in rows):
+        return ()
+    counts = [
+        SegmentCount(row[C.SEGMENT], private(f"segment {row[C.SEGMENT]!r}", row["count"]) if private else row["count"])
+        for row in rows
+    ]
+    ordered = sorted(counts, key=lambda one: (-one.users, one.segment or ""))
+    return tuple(ordered[:_SEGMENTS_SHOWN])
+
+
+def with_noise(evaluation: Evaluation | None, private: PrivateCounts | None) -> Evaluation | None:
+    """Return ``evaluation`` with noise on how many users were new, and how many took a new item."""
+    if evaluation is None or private is None:
+        return evaluation
+    rows = (
+        replace(row, users=private(row.segment, row.users))
+        if row.users is not None and row.segment in (NEW_USERS, NEW_ITEMS)
+        else row
+        for row in evaluation.rows
+    )
+    return replace(evaluation, rows=tuple(rows))
 
 
 def _list_sizes(recommendations: DataFrame) -> Row:

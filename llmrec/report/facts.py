@@ -88,6 +88,16 @@ class Published:
 
 
 @dataclass(frozen=True)
+class SegmentCount:
+    """Users of one segment."""
+
+    segment: str | None
+    """None: those who have none."""
+    users: int
+    """Who got a list; with noise, where the page says so."""
+
+
+@dataclass(frozen=True)
 class Decile:
     """A tenth of the catalogue by popularity."""
 
@@ -146,3 +156,7 @@ class Facts:
     samples: tuple[SampleUser, ...]
     config_sha: str
     written_at: datetime
+    segments: tuple[SegmentCount, ...] = ()
+    """The largest first; empty where no user has one."""
+    epsilon: float | None = None
+    """Of the noise of the counts of users by segment; None: there is no noise."""

@@ -84,3 +84,16 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, pla
     with pytest.raises(OutputError, match=f"{place}: the report cannot be written"):
         report.write_page("<p>", tmp_path / place)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_noise_needs_a_secret_key_that_is_long_enough(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--set", f"tables.location={lake}", f"report.path={tmp_path}/r.html", "report.sample_users=0"]
+    monkeypatch.setenv("LLMREC_SECRET", "too short")
+    assert report.JOB.run([*argv, "report.epsilon=1"]) == 2
+    said = capsys.readouterr().err
+    assert "report.epsilon: needs a secret key, found 9 bytes in the environment's LLMREC_SECRET" in said
+    assert "too short" not in said
+    monkeypatch.setenv("LLMREC_SECRET", "0123456789abcdef" * 2)
+    assert report.JOB.run([*argv, "report.epsilon=1"]) == 0

@@ -7,7 +7,8 @@ from pyspark.sql import Row, SparkSession
 
 from llmrec import columns as C
 from llmrec.config import load_config
-from llmrec.errors import InputTableError
+from llmrec.domain.private_counts import PrivateCounts
+from llmrec.errors import ConfigError, InputTableError
 from llmrec.pipelines.report import ReportTables, choose_run_date, gather, latest_stages, popularity_deciles
 from llmrec.report.facts import Facts
 from llmrec.spark.schemas import SCHEMAS
@@ -107,6 +108,33 @@ def test_items_taken_equally_often_are_divided_between_tenths() -> None:
     assert [round(decile.recommended, 4) for decile in deciles] == [0.3, 0.3, 0.1667, *[0.0333] * 7]
     assert [round(decile.taken, 4) for decile in deciles] == [0.4, 0.4, 0.2, *[0.0] * 7]
     assert popularity_deciles(rows[:1]) == ()
+
+
+def test_users_with_a_list_are_counted_by_segment_once_each(facts: Facts) -> None:
+    assert [(one.segment, one.users) for one in facts.segments] == [(None, 2), ("regular", 1)]
+    assert facts.epsilon is None
+
+
+def test_counts_by_segment_get_noise_and_nothing_else_does(spark: SparkSession, facts: Facts) -> None:
+    config = load_config(
+        None,
+        ["liking.events=[buy]", "liking.min_value=3", "report.sample_users=0", "report.epsilon=0.01"],
+    )
+    private = PrivateCounts(0.01, b"a key of thirty-two bytes or so.", NIGHT)
+    cold = [("e1", "llmrec", "NDCG", "new users", 0.1, date(2026, 1, 29), 10, None, None, 5, "model0")]
+    found = gather(tables(spark, metrics=METRICS + cold), config, NIGHT, NOW, private)
+    noisy = {one.segment: one.users for one in found.segments}
+    assert noisy == {None: private("segment None", 2), "regular": private("segment 'regular'", 1)}
+    assert noisy != {None: 2, "regular": 1}
+    assert found.evaluation is not None
+    assert {row.segment: row.users for row in found.evaluation.rows} == {"all": 7, "new users": private("new users", 5)}
+    assert (found.epsilon, found.samples) == (0.01, ())
+    assert (found.published, found.sources, found.deciles) == (facts.published, facts.sources, facts.deciles)
+
+
+def test_noise_beside_users_shown_by_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="epsilon hides single users: sample_users is 5, expected 0"):
+        load_config(None, ["report.epsilon=1"])
 
 
 def test_the_latest_evaluation_with_metrics_is_shown(facts: Facts) -> None:

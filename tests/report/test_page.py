@@ -8,7 +8,7 @@ from markupsafe import escape
 
 from llmrec.domain.features import NAMES
 from llmrec.report import plots
-from llmrec.report.facts import Facts, Metric
+from llmrec.report.facts import Facts, Metric, SegmentCount
 from llmrec.report.page import render_page
 
 
@@ -199,3 +199,13 @@ def test_calibration_axes_are_logarithmic_only_for_small_probabilities() -> None
 
 def test_failed_stages_are_named(page: str) -> None:
     assert "4 min 05 s, failed" in page
+
+
+def test_the_page_says_how_much_noise_counts_by_segment_have(facts: Facts) -> None:
+    segments = (SegmentCount("new & old", 1_234), SegmentCount(None, 7))
+    page = render_page(replace(facts, segments=segments, epsilon=0.5))
+    assert '<th scope="row">new &amp; old</th><td>1,234</td>' in page
+    assert '<th scope="row">without one</th><td>7</td>' in page
+    assert "&epsilon; = 0.5" in page
+    assert "noise" not in render_page(replace(facts, segments=segments))
+    assert "Who was served" not in render_page(facts)
