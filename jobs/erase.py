@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql import types as T
 from rich.console import Console
 from rich.table import Table
 
 from llmrec import columns as C
-from llmrec.cli import Job, Run
+from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.errors import ConfigError, InputTableError
 from llmrec.models import mark_models
 from llmrec.pipelines.erasure import SUPPLIED, clear_work, drop_report, first_day, ours_and_theirs, read_ids
-from llmrec.spark.convert import convert
 from llmrec.spark.erasure import clean_messages, count_of, erased_ids, forget_history, remove_rows
+from llmrec.spark.pseudonyms import ids_of_source, pseudonym
 from llmrec.spark.sources import read_source, source_errors
 from llmrec.spark.tables import open_delta
 
@@ -44,6 +42,9 @@ def main(run: Run) -> None:
         raise ConfigError("--users: missing, expected a file with one user id a line")
     ids = read_ids(run.args.users)
     users = len(ids)
+    if run.config.privacy.pseudonyms:
+        key = run.secret(PSEUDONYMS)
+        ids += [pseudonym(one, key) for one in ids]
     erased = erased_ids(run.spark, ids).persist()
     ours, theirs = ours_and_theirs(run.config, run.args.also)
     found = Table(title=f"{users:,} users")
@@ -98,9 +99,8 @@ def _left(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, int]:
         where = f"sources.{table}: {source.path}"
         try:
             with source_errors(where):
-                rows = read_source(run.spark, table, **source.model_dump())
-                user = convert(F.col(C.USER), rows.schema[C.USER].dataType, T.StringType())
-                found[where] = -1 if user is None else count_of(rows.select(user.alias(C.USER)), table, erased)
+                rows = ids_of_source(read_source(run.spark, table, **source.model_dump()))
+                found[where] = -1 if rows is None else count_of(rows, table, erased)
         except InputTableError:  # it is said that it was not read, and an erasure must not wait for a source
             found[where] = -1
     return found

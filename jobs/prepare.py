@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from llmrec import columns as C
-from llmrec.cli import Job, Run
+from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.errors import ConfigError
 from llmrec.pipelines.prepare import ORDER, Prepared, all_refused, prepare_source, require_good_rows
+from llmrec.spark.pseudonyms import pseudonymous
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.sources import read_source, source_errors
 from llmrec.spark.tables import append_table, overwrite_table, table_exists
@@ -30,6 +31,9 @@ def main(run: Run) -> None:
 
     with run.stage("read"):
         mapped = {table: read_source(run.spark, table, **source.model_dump()) for table, source in sources.items()}
+        if run.config.privacy.pseudonyms:
+            key = run.secret(PSEUDONYMS)
+            mapped = {table: pseudonymous(rows, key) for table, rows in mapped.items()}
 
     checked: dict[str, Prepared] = {}
     with ExitStack() as cached:

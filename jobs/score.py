@@ -15,7 +15,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 
 from llmrec import columns as C
-from llmrec.cli import Job, Run
+from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.domain.bounds import out_of_bounds
 from llmrec.lock import held
 from llmrec.models import open_model
@@ -36,8 +36,10 @@ from llmrec.pipelines.score import check_lists, published_rows, require_users, s
 from llmrec.progress import spark_progress
 from llmrec.spark.figures import event_figures
 from llmrec.spark.nights import earlier_nights, night_row
+from llmrec.spark.pseudonyms import with_identities
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
+from llmrec.spark.sources import read_source, source_errors
 from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
 from llmrec.spark.tables import create_latest, create_table, replace_date
 from llmrec.spark.vector_cache import ensure_vectors
@@ -107,12 +109,26 @@ def main(run: Run) -> None:
         if stage.message:
             print(f"gates: {stage.message}")
     with run.stage("publish") as stage:
-        replace_date(lists.rows, target, run.day)
+        published = _with_ids(run, lists.rows) if config.privacy.pseudonyms else lists.rows
+        replace_date(published, target, run.day)
         row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
         replace_date(row, run.table(C.NIGHTS), run.day)
         shutil.rmtree(lists.folder)
         stage.rows_in = stage.rows_out = stage.counts["rows"] = lists.counts["rows"]
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
+
+
+def _with_ids(run: Run, rows: DataFrame) -> DataFrame:
+    """Return rows to publish with ids for pseudonyms, and say whom the sources no longer know."""
+    sources = {table: getattr(run.config.sources, table) for table in (C.EVENTS, C.USERS)}
+    read = [read_source(run.spark, table, **source.model_dump()) for table, source in sources.items() if source]
+    with source_errors("sources"):
+        found = with_identities(rows, read, run.secret(PSEUDONYMS)).persist()
+    run.closing.callback(found.unpersist)
+    gone = rows.select(C.USER).distinct().count() - found.select(C.USER).distinct().count()
+    if gone:
+        print(f"privacy.pseudonyms: {gone:,} users are no longer in the sources and get no list")
+    return found
 
 
 def _score(

@@ -27,6 +27,7 @@ from llmrec.errors import ConfigError, LlmrecError, OutputError
 from llmrec.lock import at_work
 from llmrec.settings import Config
 from llmrec.spark.failures import explained
+from llmrec.spark.pseudonyms import with_pseudonyms
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.tables import append_table, column_types, read_table, require_rows, table_version
@@ -35,6 +36,9 @@ from llmrec.watch.watch import Watch
 
 _SECRET, _SPARK_SECRET, _SHORTEST_KEY = "LLMREC_SECRET", "spark.llmrec.secret", 32
 """As long as what SHA-256 makes of it (RFC 2104)."""
+PSEUDONYMS = "privacy.pseudonyms"
+_WITH_IDS = (C.CANDIDATES, C.DENIED, C.RECOMMENDATIONS)
+"""Tables that hold ids where the others hold pseudonyms."""
 Arguments = Callable[[argparse.ArgumentParser], None]
 _LONGEST = 4000
 """Letters of a message that ``runs`` keeps."""
@@ -65,13 +69,19 @@ class Run:
         return self.config.tables.name(name)
 
     def read(self, table: str, optional: bool = False) -> DataFrame:
-        """Read a table of llmrec as it is now, checked against its contract; a missing optional one has no rows."""
+        """Read a table of llmrec as it is now, checked against its contract; a missing optional one has no rows.
+
+        Users have their pseudonyms, where these are asked for, whatever the table holds.
+        """
         if optional and not self.has(table):
             return self.spark.createDataFrame([], SCHEMAS[table])
         version = table_version(self.spark, self.table(table))
         if version is not None:
             self.table_versions[table] = version
-        return read_table(self.spark, self.table(table), table, version)
+        rows = read_table(self.spark, self.table(table), table, version)
+        if self.config.privacy.pseudonyms and table in _WITH_IDS:
+            return with_pseudonyms(rows, self.secret(PSEUDONYMS))
+        return rows
 
     def has(self, table: str) -> bool:
         """Tell whether a table of llmrec is there."""

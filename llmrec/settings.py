@@ -76,6 +76,8 @@ class Privacy(Settings):
 
     keep_text: bool = False
     """Whether quarantine keeps what users wrote (events.text, users.text); else it says how long it was."""
+    pseudonyms: bool = False
+    """Whether ids of users are replaced by keyed hashes everywhere but in recommendations (and in what you supply)."""
 
 
 class Liking(Settings):
@@ -555,6 +557,16 @@ class Config(Settings):
     spark: dict[str, str] = {}
     """Spark settings for the session, such as spark.sql.shuffle.partitions; spark-submit's own flags win. A secret is
     named by ${oc.env:VARIABLE}, or stands in Spark's own configuration."""
+
+    @model_validator(mode="after")
+    def _know_the_users(self) -> "Config":
+        """Refuse pseudonyms where prepare does not give them."""
+        if self.privacy.pseudonyms and self.sources.events is None:
+            raise ValueError(
+                "privacy.pseudonyms are given by prepare, and taken back by the ids in the sources: sources.events is "
+                "null, expected a source"
+            )
+        return self
 
     @model_validator(mode="after")
     def _know_the_scene(self) -> "Config":
