@@ -14,7 +14,7 @@ import yaml
 
 from llmrec.cli import Run
 from llmrec.errors import ArtifactError, ConfigError, RegistryError
-from llmrec.nn.artifact import ModelInfo, replace_folder, require_replaceable, resolve_model
+from llmrec.nn.artifact import ERASED, ModelInfo, replace_folder, require_replaceable, resolve_model
 from llmrec.pipelines.gate import Standing, may_follow, tracked
 from llmrec.settings import Config
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _LEARNED_BY = {"liking", "encoder", "texts", "holdout", "train", "candidates", "rules", "evaluate", "score"}
 """The settings that are tracked; the others name places, and may hold passwords."""
-_ERASED = "learned-from-erased-users.txt"
 
 
 def open_model(run: Run) -> ModelInfo:
@@ -138,7 +137,7 @@ def mark_models(config: Config, first: date, now: datetime) -> list[str]:
             return [config.model]
         if date.fromisoformat(str(model.manifest["run_date"])) <= first:
             return []
-        (folder / _ERASED).write_text(f"learned from users who were erased at {now.isoformat()}\n", encoding="utf-8")
+        (folder / ERASED).write_text(f"learned from users who were erased at {now.isoformat()}\n", encoding="utf-8")
         return [f"{config.model} ({model.version})"]
     registry, address = _registry(config)
     return registry.mark_learned_before(address.name, first, now.isoformat())

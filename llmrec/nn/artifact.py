@@ -43,6 +43,8 @@ _ENCODER = (_WEIGHTS, _SETTINGS, _TOKENIZER)
 _WITHOUT = "ablation-{}.json"
 _KINDS = (".json", ".safetensors")
 """What files of a model may end in: numbers and text."""
+ERASED = "learned-from-erased-users.txt"
+"""A note that an erasure leaves beside a model; nothing reads it."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def resolve_model(path: str, *, setting: str = "model") -> ModelInfo:
     for name in files:
         if Path(name).name != name or Path(name).suffix not in _KINDS:
             raise ArtifactError(f"{manifest_path}: lists {name!r}, expected files beside it that end in {_KINDS}")
-    foreign = sorted(found.name for found in folder.iterdir() if found.name not in {*files, _MANIFEST})
+    foreign = sorted(found.name for found in folder.iterdir() if found.name not in {*files, _MANIFEST, ERASED})
     if foreign := [name for name in foreign if not name.startswith(".")]:
         raise ArtifactError(f"{folder / foreign[0]}: is not listed in {_MANIFEST}, expected no such file")
     for name, sha in files.items():

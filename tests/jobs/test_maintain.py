@@ -27,7 +27,7 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
             (day, user, "home", 1, f"i{night}", 0.5, ["dense"], "m", "r", None, 1.0, None) for user in ("a", "b", "c")
         ]
         replace_date(spark.createDataFrame(rows, SCHEMAS[C.RECOMMENDATIONS]).repartition(3), lists, day)
-        ran = [("r", "score", "publish", "done", started, 1.0, "sha", day, 1, 1, {}, "m", {}, None)]
+        ran = [("r", "score", "publish", "done", started, 1.0, "sha", day, 1, 1, {}, "m", {}, None, None)]
         append_table(spark.createDataFrame(ran, SCHEMAS[C.RUNS]), runs)
         append_table(spark.range(1).selectExpr("'theirs' AS user_id"), events)
         append_table(spark.range(1).selectExpr("'ours' AS item_id"), items)

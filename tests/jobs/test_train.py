@@ -150,7 +150,7 @@ def test_copies_are_made_once_and_read_by_fine_tuning_alone(folder: Path, monkey
     assert {ids["crimson"], ids["azure"], ids["[MASK]"]} < set(copies.tokens.tolist())
     assert profiles == {True, False}  # of one user alone something is known
     assert manifest(folder / "augmented")["config"]["train"]["augment"]["copies"] == 2
-    assert {path.name for path in (folder / "work").iterdir()} <= {".at-work"}
+    assert {path.name for path in (folder / "work").iterdir()} <= {".at-work", "kept"}
 
 
 def test_ratings_that_were_learned_stand_beside_the_lists_and_keep_to_their_scale(

@@ -45,7 +45,7 @@ EVENTS = [
 ]
 ITEMS = [(f"i{n}", f"Title {n}", None, None, None, None, None, at(30) if n == 9 else None) for n in range(1, 11)]
 RUNS = [
-    (run_id, job, stage, "done", start, seconds, "sha", NIGHT, None, None, {}, None, {}, None)
+    (run_id, job, stage, "done", start, seconds, "sha", NIGHT, None, None, {}, None, {}, None, None)
     for run_id, job, stage, start, seconds in [
         ("p0", "prepare", "events", at(30, 1), 9.0),
         ("p1", "prepare", "items", at(31, 2), 2.0),
