@@ -109,12 +109,16 @@ def main(run: Run) -> None:
         if stage.message:
             print(f"gates: {stage.message}")
     with run.stage("publish") as stage:
-        published = _with_ids(run, lists.rows) if config.privacy.pseudonyms else lists.rows
+        published, rows_out = lists.rows, lists.counts["rows"]
+        if config.privacy.pseudonyms:
+            published = _with_ids(run, lists.rows)
+            rows_out = published.count()
         replace_date(published, target, run.day)
         row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
         replace_date(row, run.table(C.NIGHTS), run.day)
         shutil.rmtree(lists.folder)
-        stage.rows_in = stage.rows_out = stage.counts["rows"] = lists.counts["rows"]
+        stage.rows_in = lists.counts["rows"]
+        stage.rows_out = stage.counts["rows"] = rows_out
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 
 

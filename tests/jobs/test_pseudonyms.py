@@ -81,3 +81,22 @@ def test_another_key_publishes_nothing_and_none_is_refused(
     monkeypatch.delenv("LLMREC_SECRET")
     assert run("prepare", folder) == 2
     assert "privacy.pseudonyms: needs a secret key" in capsys.readouterr().err
+
+
+def test_who_has_left_the_sources_gets_no_list_and_is_not_counted(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for job in ("prepare", "train"):
+        assert run(job, folder) == 0
+    events = folder / "events.csv"
+    events.write_text("\n".join(line for line in events.read_text().splitlines() if not line.startswith(ONE)))
+    assert run("score", folder) == 0
+    lists = spark.read.format("delta").load(f"{folder}/lake/recommendations")
+    users = {row["user_id"] for row in lists.select("user_id").distinct().collect()}
+    assert len(users) == planted.USERS + 1
+    assert ONE not in users
+    said = capsys.readouterr().out
+    assert "1 users are no longer in the sources and get no list" in said
+    assert f"published {lists.count():,} rows" in said
+    runs = spark.read.format("delta").load(f"{folder}/lake/runs").filter("stage = 'publish' and job = 'score'")
+    assert [row["rows_out"] for row in runs.collect()] == [lists.count()]
