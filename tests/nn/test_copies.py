@@ -26,6 +26,8 @@ from tests.nn.translators import translator
 
 OTHERS = ("crimson", "azure", "jade")
 """Another word for each colour."""
+SEEDS = (1, 2, 3, 4, 5, 6)
+"""Of trainings that are compared: what one of them learns of words it need not know is a matter of rounding."""
 Say = Callable[[str, str, str], str]
 
 
@@ -56,7 +58,7 @@ def write(folder: Path, by: Rewriter, say: Say) -> None:
     write_copies(folder, pa.chunked_array([pa.array([[one.tolist() for one in row] for row in made])]))
 
 
-def robustness(folder: Path, read: Say, by: Rewriter | None = None, seeds: Sequence[int] = (1,)) -> float:
+def robustness(folder: Path, read: Say, by: Rewriter | None = None, seeds: Sequence[int] = SEEDS) -> float:
     """NDCG@10 on texts that say ``otherwise`` what was learned as ``read`` says it; mean of a training by each seed."""
     shop, other = open_shop(folder / "read", texts(read)), open_shop(folder / "other", texts(otherwise))
     found = []
@@ -71,7 +73,7 @@ def robustness(folder: Path, read: Say, by: Rewriter | None = None, seeds: Seque
 
 @pytest.fixture(scope="module")
 def learned_from_both(tmp_path_factory: pytest.TempPathFactory) -> float:
-    return robustness(tmp_path_factory.mktemp("both"), both, seeds=(1, 2))
+    return robustness(tmp_path_factory.mktemp("both"), both)
 
 
 @pytest.mark.parametrize(
@@ -81,35 +83,35 @@ def learned_from_both(tmp_path_factory: pytest.TempPathFactory) -> float:
 def test_with_noise_a_model_does_not_lean_on_one_word_of_two(
     tmp_path: Path, learned_from_both: float, kind: str
 ) -> None:
-    noisy = robustness(tmp_path, both, rewriter(noise=Noise(**{kind: 0.3})), seeds=(1, 2))
-    assert noisy > 0.9 > 0.75 > learned_from_both
+    noisy = robustness(tmp_path, both, rewriter(noise=Noise(**{kind: 0.3})))
+    assert noisy > learned_from_both + 0.08
 
 
 def test_synonyms_teach_words_that_no_text_has(tmp_path: Path) -> None:
     known = {colour: [other] for colour, other in zip(COLOURS, OTHERS, strict=True)}
     wrong = dict.fromkeys(COLOURS, OTHERS)
-    without = robustness(tmp_path / "without", plain)
+    without = robustness(tmp_path / "without", plain, seeds=SEEDS[:3])
     changed, mixed_up = (
-        robustness(tmp_path / name, plain, rewriter(synonyms=of, synonym_share=0.5))
+        robustness(tmp_path / name, plain, rewriter(synonyms=of, synonym_share=0.5), SEEDS[:3])
         for name, of in (("changed", known), ("wrong", wrong))
     )
-    assert changed > 0.95 > 0.75 > max(without, mixed_up)
+    assert changed > 0.95 > 0.85 > max(without, mixed_up)
 
 
 def test_back_translation_teaches_the_words_that_come_back(tmp_path: Path) -> None:
     vocabulary = (*COLOURS, *OTHERS, *THINGS)
     there = translator(tmp_path / "there", vocabulary, dict(zip(COLOURS, OTHERS, strict=True)))
     back = translator(tmp_path / "back", vocabulary, {})
-    without = robustness(tmp_path / "without", plain)
+    without = robustness(tmp_path / "without", plain, seeds=SEEDS[:3])
     returned, same = (
-        robustness(tmp_path / name, plain, rewriter(Translation.load(*ways)))
+        robustness(tmp_path / name, plain, rewriter(Translation.load(*ways)), SEEDS[:3])
         for name, ways in (("returned", (there, back)), ("same", (back, back)))
     )
-    assert returned > 0.95 > 0.75 > max(without, same)
+    assert returned > 0.95 > 0.85 > max(without, same)
 
 
-def test_copies_that_change_nothing_teach_what_no_copies_do(tmp_path: Path, learned_from_both: float) -> None:
-    assert robustness(tmp_path, both, rewriter(), seeds=(1, 2)) == learned_from_both
+def test_copies_that_change_nothing_teach_what_no_copies_do(tmp_path: Path) -> None:
+    assert robustness(tmp_path / "with", both, rewriter(), SEEDS[:1]) == robustness(tmp_path, both, seeds=SEEDS[:1])
 
 
 def three(folder: Path) -> tuple[Copies, list[list[list[int]]]]:

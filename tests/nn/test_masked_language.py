@@ -14,7 +14,7 @@ from llmrec.nn.masked_language import MaskedLanguage
 from llmrec.nn.rewriter import Rewriter, Rewriting
 from tests import tiny
 from tests.nn.planted_shop import THINGS
-from tests.nn.test_copies import robustness
+from tests.nn.test_copies import SEEDS, robustness
 
 ALIKE = (("red", "crimson"), ("blue", "azure"), ("green", "jade"))
 SAID = (("warm", "old"), ("cold", "new"), ("fresh", "leafy"))
@@ -86,12 +86,13 @@ class Unchanged(MaskedLanguage):
 
 def test_the_head_teaches_words_that_no_text_of_the_shop_has(head: MaskedLanguage, tmp_path: Path) -> None:
     plan = Rewriting(seed=1, copies=5, masked_language=0.5)
-    without = robustness(tmp_path / "without", spoken)
+    without = robustness(tmp_path / "without", spoken, seeds=SEEDS[:2])
     by_head, unchanged = (
-        robustness(tmp_path / name, spoken, Rewriter(plan, tiny.tokens(), None, one))
+        robustness(tmp_path / name, spoken, Rewriter(plan, tiny.tokens(), None, one), SEEDS[:2])
         for name, one in (("head", head), ("unchanged", Unchanged(head._model, head._tokenizer)))
     )
-    assert by_head > 0.75 > 0.55 > without == unchanged
+    assert by_head > without + 0.1
+    assert without == unchanged
 
 
 def test_what_is_saved_loads_and_an_encoder_without_the_head_is_refused(head: MaskedLanguage, tmp_path: Path) -> None:
