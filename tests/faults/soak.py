@@ -1,0 +1,135 @@
+"""Nights in a row, a day apart by the clock of all processes: events arrive, users and items come and go.
+
+python -m tests.faults.soak FOLDER NIGHTS
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pyspark.sql import functions as F
+
+from llmrec.spark.session import start_session
+from tests import planted
+from tests.faults.changes import set_clock, with_clock
+from tests.faults.fault import Fault
+from tests.faults.processes import Started
+from tests.faults.shop import SESSION, Outcome, Shop, Shops
+
+NIGHTS = 30
+_WINDOW, _KEPT, _STAYS = 20, 7, 5
+"""Days: what the source of events holds, what the tables keep, how long an item is there."""
+_LEVEL = 1.25
+"""A size of the last week may be so many times the largest of the week before."""
+_MARK = "night: "
+
+
+def many_nights(shops: Shops, nights: int = NIGHTS) -> Outcome:
+    """Run them in one process, so that memory that is not given back adds up."""
+    shop, outcome = shops.fresh(), Outcome()
+    command = [sys.executable, "-m", "tests.faults.soak", str(shop.folder), str(nights)]
+    ended = Started(command, with_clock(shop.folder), patience=120 * nights).end()
+    found = [json.loads(line.removeprefix(_MARK)) for line in ended.said.splitlines() if line.startswith(_MARK)]
+    outcome.expect(len(found) == nights, f"{len(found)} nights of {nights}: {ended.said[-600:]}")
+    for night in found:
+        outcome.problems += [f"{night['night']}: {problem}" for problem in night["problems"]]
+    if len(found) == nights >= 3 * _KEPT:
+        for what in found[0]["sizes"]:
+            before, last = (
+                max(night["sizes"][what] for night in some) for some in (found[-2 * _KEPT : -_KEPT], found[-_KEPT:])
+            )
+            outcome.expect(last <= _LEVEL * before, f"{what}: {last:,} in the last week, {before:,} in the one before")
+    return outcome
+
+
+def main(place: str, nights: str) -> None:
+    """Run the nights; print of each what did not hold, and sizes."""
+    folder = Path(place)
+    shop = Shop(start_session("soak", SESSION), folder)
+    for number in range(int(nights)):
+        day = date.fromisoformat(planted.RUN_DATE) + timedelta(days=number)
+        set_clock(folder, number * 24 * 3600)
+        _write_sources(folder, day)
+        problems = []
+        for job in ("prepare", "score", "maintain"):
+            ended = shop.run(job, f"maintain.keep_days={_KEPT}", day=day.isoformat())
+            if ended.code:
+                problems.append(f"{job} ended with {ended.code}: {ended.said[-400:]}")
+        problems += _broken(shop, day)
+        print(_MARK + json.dumps({"night": str(day), "problems": problems, "sizes": _sizes(folder)}), flush=True)
+
+
+def _write_sources(folder: Path, day: date) -> None:
+    """Write the events of the last days, and the items of ``day``."""
+    lines = ["who,what,how,at"]
+    for back in range(_WINDOW, 0, -1):
+        when = day - timedelta(days=back)
+        lines += [f"{user},{item},purchase,{when}T12:00:00+00:00" for user, item in _taken(when)]
+    (folder / "events.csv").write_text("\n".join(lines))
+    items = [{**item, "opens": "2025-01-01", "closes": None} for item in planted.items()]
+    for back in range(_STAYS):
+        opens = day - timedelta(days=back)
+        closes = opens + timedelta(days=_STAYS)
+        name = {"id": _guest(opens), "name": "red song", "colour": "red"}
+        items.append({**name, "opens": str(opens), "closes": str(closes)})
+    (folder / "items.json").write_text("\n".join(json.dumps(item) for item in items))
+
+
+def _guest(opens: date) -> str:
+    return f"guest-{opens}"
+
+
+def _taken(when: date) -> Iterator[tuple[str, str]]:
+    """Every third day a user takes the next item of their colour; one user a day is new, and takes the latest item."""
+    for user in range(planted.USERS):
+        if (when.toordinal() + user) % 3 == 0:
+            place = (user // 2 + when.toordinal() // 3) % (planted.PER_COLOUR - 1)
+            yield f"u{user:02d}", f"{planted.COLOURS[user % 2]}-{place:02d}"
+    yield f"new-{when}", _guest(when)
+
+
+def _broken(shop: Shop, day: date) -> list[str]:
+    """Return the promises that the lists of ``day`` do not keep."""
+    rows = shop.table("recommendations").filter(F.col("run_date") == day)
+    lists = rows.groupBy("user_id").agg(F.count("*").alias("rows"), F.countDistinct("item_id").alias("items")).collect()
+    users = {row["user_id"] for row in shop.table("events").select("user_id").distinct().collect()}
+    users |= {row["user_id"] for row in shop.table("users").select("user_id").collect()}
+    items = {row["item_id"] for row in shop.table("items").collect()}
+    problems = []
+    if {row["user_id"] for row in lists} != users:
+        problems.append(f"{len(lists)} users have lists, expected {len(users)}")
+    if any(row["rows"] != 4 or row["items"] != 4 for row in lists):
+        problems.append("a list has not four distinct items")
+    if rows.join(shop.table("events"), ["user_id", "item_id"], "left_semi").count():
+        problems.append("someone is recommended what they had")
+    if {row["item_id"] for row in rows.select("item_id").collect()} - items:
+        problems.append("an item is recommended that is no longer there")
+    days = {row[0] for row in shop.table("recommendations").select("run_date").distinct().collect()}
+    if max(days) != day or min(days) < day - timedelta(days=_KEPT):
+        problems.append(f"there are lists of {min(days)} to {max(days)}")
+    return problems
+
+
+def _sizes(folder: Path) -> dict[str, Any]:
+    """Return files and bytes of each table, without its log, and the bytes of memory of all processes."""
+    sizes: dict[str, Any] = {}
+    for table in (folder / "lake").iterdir():
+        files = [path for path in table.rglob("*.parquet") if "_delta_log" not in path.parts]
+        sizes[f"{table.name} files"] = len(files)
+        sizes[f"{table.name} bytes"] = sum(path.stat().st_size for path in files)
+    me = psutil.Process()
+    sizes["memory"] = sum(one.memory_info().rss for one in (me, *me.children(recursive=True)))
+    return sizes
+
+
+FAULTS = [Fault(f"{NIGHTS} nights in a row", many_nights)]
+
+if __name__ == "__main__":
+    sys.path.insert(0, "jobs")
+    importlib.import_module("score")
+    main(*sys.argv[1:])
