@@ -3,8 +3,9 @@
     source .venv/java.env && .venv/bin/python -m bench.faults [--only WORDS] [--json FILE]
 
 Processes are killed, disks fill up, tables, logs and models are damaged, sources and clocks change while a job is at
-work, and 10,000 wrong rows are mixed into good ones. "lost" and "doubled" are rows by which the tables differ from
-those of a run that nothing disturbed. What each fault is, and what must hold, stands in tests/faults.
+work, 10,000 wrong rows are mixed into good ones, events pile up on one user and one item, thirty nights pass. "lost"
+and "doubled" are rows by which the tables differ from those of a run that nothing disturbed. What each fault is, and
+what must hold, stands in tests/faults.
 """
 
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from bench.output import arguments, save, show
 from llmrec.spark.session import start_session
-from tests.faults import bad_rows, changes, damage, kills, overlaps, places
+from tests.faults import bad_rows, changes, damage, kills, overlaps, places, skew, soak
 from tests.faults.own_mounts import can_mount
 from tests.faults.shop import SESSION, Outcome, Shops, open_shops
 
@@ -59,14 +60,16 @@ def _faults(quick: bool) -> list[tuple[str, Callable[[Shops], Outcome]]]:
         *changes.FAULTS,
         *overlaps.FAULTS,
         *bad_rows.FAULTS,
+        *skew.FAULTS,
+        *soak.FAULTS,
     ]
     if can_mount():
         found += places.FAULTS
     else:
         print("full and read-only folders are left out: this user may not mount in a namespace of their own")
     if shutil.which("cc") is None:
-        print("jumps of the clock are left out: there is no C compiler")
-        found = [fault for fault in found if "clock" not in fault.name]
+        print("what sets the clock is left out: there is no C compiler")
+        found = [fault for fault in found if "clock" not in fault.name and fault not in soak.FAULTS]
     return [(fault.name, fault.inject) for fault in found]
 
 

@@ -22,8 +22,8 @@ from tests.faults.processes import Started
 from tests.faults.shop import SESSION, Outcome, Shop, Shops
 
 NIGHTS = 30
-_WINDOW, _KEPT, _STAYS = 20, 7, 5
-"""Days: what the source of events holds, what the tables keep, how long an item is there."""
+_WINDOW, _KEPT, _STAYS, _MAINTAINED = 20, 7, 5, 3
+"""Days: what the source of events holds, what the tables keep, how long an item is there, how often maintain runs."""
 _LEVEL = 1.25
 """A size of the last week may be so many times the largest of the week before."""
 _MARK = "night: "
@@ -56,7 +56,7 @@ def main(place: str, nights: str) -> None:
         set_clock(folder, number * 24 * 3600)
         _write_sources(folder, day)
         problems = []
-        for job in ("prepare", "score", "maintain"):
+        for job in ("prepare", "score", *(["maintain"] if number % _MAINTAINED == 0 else [])):
             ended = shop.run(job, f"maintain.keep_days={_KEPT}", day=day.isoformat())
             if ended.code:
                 problems.append(f"{job} ended with {ended.code}: {ended.said[-400:]}")
@@ -110,7 +110,7 @@ def _broken(shop: Shop, day: date) -> list[str]:
     if {row["item_id"] for row in rows.select("item_id").collect()} - items:
         problems.append("an item is recommended that is no longer there")
     days = {row[0] for row in shop.table("recommendations").select("run_date").distinct().collect()}
-    if max(days) != day or min(days) < day - timedelta(days=_KEPT):
+    if max(days) != day or min(days) < day - timedelta(days=_KEPT + _MAINTAINED - 1):
         problems.append(f"there are lists of {min(days)} to {max(days)}")
     return problems
 
