@@ -8,10 +8,12 @@ from transformers import AutoConfig, GPT2Config, GPT2Model
 
 from llmrec.errors import ArtifactError
 from llmrec.nn.families import open_model
+from llmrec.nn.masked_language import MaskedLanguage
 from llmrec.nn.plan import Tuning
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.translation import Translation
 from llmrec.nn.tuning import Tuned
 from tests import tiny
 from tests.nn.reference import own_forward
@@ -87,13 +89,19 @@ def test_an_encoder_with_code_of_its_own_is_refused_before_anything_is_loaded(
 ) -> None:
     tiny.encoder_folder(tmp_path)
     load_backbone(str(tmp_path))
-    monkeypatch.delattr("transformers.AutoModel.from_pretrained")
-    monkeypatch.delattr("transformers.AutoTokenizer.from_pretrained")
+    for kind in ("Model", "ModelForMaskedLM", "ModelForSeq2SeqLM", "Tokenizer"):
+        monkeypatch.delattr(f"transformers.Auto{kind}.from_pretrained")
     of_its_own = {"AutoModel": "modeling.Evil", "AutoTokenizer": ["modeling.Evil", None]}
     settings = json.loads((tmp_path / name).read_text()) | {"auto_map": of_its_own}
     (tmp_path / name).write_text(json.dumps(settings))
     (tmp_path / "modeling.py").write_text("raise SystemExit('this code was run')")
-    for load in (lambda: load_backbone(str(tmp_path)), lambda: load_tokens(str(tmp_path), tiny.LIMITS)):
+    folder = str(tmp_path)
+    for load in (
+        lambda: load_backbone(folder),
+        lambda: load_tokens(folder, tiny.LIMITS),
+        lambda: MaskedLanguage.load(folder),
+        lambda: Translation.load(folder, folder),
+    ):
         with pytest.raises(ArtifactError, match=rf"{name} has an auto_map, code of its own; expected a model without"):
             load()
 
