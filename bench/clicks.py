@@ -175,9 +175,11 @@ def _report(
     show("clicks by position", [
         {"position": place, "share of clicks": f"{rate:.3f}",
          "odds against the first, the term's": f"{np.exp(positions[place]):.2f}" if place < len(positions) else ""}
-        for place, rate in lists.rates.items()
+        for place, rate in zip(lists.rates.index.tolist(), lists.rates, strict=True)
     ])  # fmt: skip
-    more, low, high, p = paired_bootstrap(measured[WITH]["AUC"], measured[WITHOUT]["AUC"], 1000, seed=0)
+    more, low, high, p = paired_bootstrap(
+        measured[WITH]["AUC"].to_numpy(), measured[WITHOUT]["AUC"].to_numpy(), 1000, seed=0
+    )
     print(f"AUC with the term against without: {more:+.4f} ({low:+.4f} to {high:+.4f}), p = {p:.3f}; "
           f"{minutes:.1f} minutes")  # fmt: skip
     ours, blind = rows[WITH], rows[WITHOUT]

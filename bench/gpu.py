@@ -24,7 +24,7 @@ from llmrec.nn.inference import for_inference
 from llmrec.nn.pairs import score_pairs
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
-from llmrec.nn.scorer import PairScorer
+from llmrec.nn.scorer import ItemStates, PairScorer
 
 SHAPES = {"MiniLM-L6": (6, 384, 1536), "BERT-base": (12, 768, 3072)}
 BATCHES = (64, 128, 256, 512)
@@ -45,9 +45,8 @@ def main() -> int:
 
 def _one_shape(name: str, device: torch.device, peak: float, quick: bool) -> dict[str, float]:
     layers, width, inner = SHAPES[name]
-    config = BertConfig(
-        num_hidden_layers=layers, hidden_size=width, intermediate_size=inner, num_attention_heads=12, num_labels=1
-    )
+    config = BertConfig(num_hidden_layers=layers, hidden_size=width, intermediate_size=inner, num_attention_heads=12)
+    config.num_labels = 1
     torch.manual_seed(0)
     users, candidates, rounds = (1, 8, 1) if quick else (256, 50, 5)
     rng = np.random.default_rng(0)
@@ -121,7 +120,7 @@ def _vectors(scorer: PairScorer, texts: Sequences, device: torch.device) -> None
 
 
 @torch.inference_mode()
-def _pairs(scorer: PairScorer, items: object, read: Sequences, user: np.ndarray, item: np.ndarray,
+def _pairs(scorer: PairScorer, items: ItemStates, read: Sequences, user: np.ndarray, item: np.ndarray,
            device: torch.device) -> None:  # fmt: skip
     score_pairs(scorer, scorer.encode_users(Ragged.of(read, device)), items, user, item)
 

@@ -49,7 +49,7 @@ from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
 from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
-from llmrec.pipelines.training import train_ranker, train_scorer, train_sequential
+from llmrec.pipelines.training import stopping_panel, train_ranker, train_scorer, train_sequential
 from llmrec.progress import training_bar
 from llmrec.settings import Config
 from llmrec.spark.examples import of_likes
@@ -67,6 +67,8 @@ LEARN, COUNT = date(2001, 1, 1), date(2002, 1, 1)
 STARTS = {"train": date(2000, 1, 1), "valid": LEARN, "history": COUNT, "target": date(2003, 1, 1)}
 """The data has an order and no times: a position is a second after its period's first moment."""
 RUN_DATE = date(2004, 1, 1)
+_Event = tuple[str, str, str, int]
+"""User, item, a name of STARTS, place."""
 SETTINGS = (
     f"encoder.path={ENCODER}", "rules.repeat_after_days=0",
     "candidates.popularity_days=10000", f"evaluate.k=[{','.join(map(str, KS))}]",
@@ -122,7 +124,8 @@ class Benchmark:
     def night(self) -> Night:
         """All that is known before the test period."""
         raw = read_events(self.data)
-        return self._open([(row.user_id, row.item_id, row.period, row.position) for row in raw.itertuples()])
+        columns = (raw[name].tolist() for name in ("user_id", "item_id", "period", "position"))
+        return self._open(list(zip(*columns, strict=True)))
 
     @cached_property
     def learners(self) -> DataFrame:
@@ -135,10 +138,11 @@ class Benchmark:
         raw = pd.read_parquet(self.data / f"{part}.parquet")
         if half is not None:
             raw = raw[raw["user_id"].map(lambda name: zlib.crc32(name.encode()) % 2) == half]
-        taken = [
-            (row.row_id, item, "history", place) for row in raw.itertuples() for place, item in enumerate(row.history)
-        ]
-        wanted = [(row.row_id, row.target, "target", 0) for row in raw.itertuples()]
+        rows = zip(raw["row_id"], raw["history"], raw["target"], strict=True)
+        taken, wanted = list[_Event](), list[_Event]()
+        for row, history, target in rows:
+            taken += [(row, item, "history", place) for place, item in enumerate(history)]
+            wanted.append((row, target, "target", 0))
         names = self._frame({C.USER: raw["row_id"].tolist(), C.TEXT: [""] * len(raw), C.SEGMENT: [""] * len(raw)})
         night, known = replace(self._open(taken + wanted), users=names), _before(STARTS["target"])
         history = self.config.texts.history_items
@@ -168,7 +172,7 @@ class Benchmark:
                 tokens,
                 catalogue,
                 examples,
-                judges,
+                stopping_panel(judges),
                 self.config,
                 report,
                 self.work,
@@ -207,8 +211,8 @@ class Benchmark:
         others = [one for one in SCHEMAS[C.ITEMS] if one.name not in named.columns]
         return named.withColumns({one.name: F.lit(None).cast(one.dataType) for one in others}).persist()
 
-    def _open(self, rows: Sequence[tuple[str, str, str, int]]) -> Night:
-        """Make a night of events: user, item, a name of STARTS, place."""
+    def _open(self, rows: Sequence[_Event]) -> Night:
+        """Make a night of events."""
         users, items, periods, places = zip(*rows, strict=True)
         events = self._frame({
             C.USER: users, C.ITEM: items, C.EVENT: ["taken"] * len(rows),

@@ -30,7 +30,11 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    facts = {"python": platform.python_version(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads()}
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }
     cpu = Path("/proc/cpuinfo")
     if cpu.is_file():
         lines = dict(line.split(":", 1) for line in cpu.read_text().splitlines() if ":" in line)

@@ -132,7 +132,7 @@ def _compare(results: dict[Trial, dict[str, list[float]]]) -> list[dict[str, obj
             by_row.setdefault(f"{trial.system} {precision}", []).append(values)
     means = {name: np.mean(values, axis=0) for name, values in by_row.items()}
     reference = means[f"{JOINT} {best_float().value}"]
-    table = []
+    table = list[dict[str, object]]()
     for name, values in means.items():
         ndcg, low, high = bootstrap_interval(values, 1000, seed=0)
         difference, least, most, p = paired_bootstrap(values, reference, 1000, seed=0)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_tokens
 from bench.timing import interleaved, per_second, ratio
+from llmrec.nn.backbone import Block
 from llmrec.nn.linear import Precision, best_float
 from llmrec.nn.packed import PackedBlock
 from llmrec.nn.pretrained import load_backbone, load_tokens
@@ -37,7 +38,7 @@ Run = Callable[[], Sequence[Tensor]]
 class Layers(nn.Module):
     """The block as torch runs it, (N, D) -> states, queries and keys, each (N, D)."""
 
-    def __init__(self, block: nn.Module, heads: int) -> None:
+    def __init__(self, block: Block, heads: int) -> None:
         super().__init__()
         self.block, self.heads = block, heads
         self.scale = (block.query.weight.shape[1] // heads) ** -0.5

@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -72,8 +74,8 @@ def main() -> int:
         halves = [rows.iloc[start::PROCESSES] for start in range(PROCESSES)]
         with _Bare(parts, halves, config.score.top_n) as bare:
             stage = partial(_score, users, parts, config.score.top_n, config.score.partitions)
-            systems = {SPARK: partial(stage, new_workers=True), BARE: bare.run}
-            seconds = interleaved(systems, 1 if args.quick else ROUNDS, warm_up=False)
+            both: dict[str, Callable[[], object]] = {SPARK: partial(stage, new_workers=True), BARE: bare.run}
+            seconds = interleaved(both, 1 if args.quick else ROUNDS, warm_up=False)
         idiom = _idiom_pairs_per_s(spark)
     rates = {name: len(rows) * pairs / float(np.median(seconds[name])) for name in seconds}
     start = float(np.median(np.subtract(few[NEW], few[SAME])))
@@ -152,7 +154,7 @@ class _Bare:
             end.send("stop")
 
 
-def _recommend_when_told(end: Connection, parts: NightParts, rows: object, top_n: int) -> None:
+def _recommend_when_told(end: Connection, parts: NightParts, rows: pd.DataFrame, top_n: int) -> None:
     set_up_torch(1)
     recommender, users = worker_recommender(parts), to_users(rows)
     end.send("ready")
@@ -162,7 +164,7 @@ def _recommend_when_told(end: Connection, parts: NightParts, rows: object, top_n
         recommender = worker_recommender(parts)  # with nothing kept of the last round
 
 
-def _cross_encoder():  # type: ignore[no-untyped-def]
+def _cross_encoder():
     """The idiom: load a model, return a function of arrays of texts."""
     from sentence_transformers import CrossEncoder
 

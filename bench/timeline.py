@@ -31,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -236,19 +237,20 @@ def _judge(run: Run, border: Night) -> tuple[pd.DataFrame, float]:
     names = np.array(catalogue.table[C.ITEM].to_pylist())
     published = run.read(C.RECOMMENDATIONS).filter(F.col(C.RUN_DATE) == F.lit(border.start))
     shown = published.select(C.USER, C.RANK, C.ITEM).toPandas().sort_values(C.RANK).groupby(C.USER)[C.ITEM].agg(list)
-    ours = {row.user_id: list(names[_of(row.lists, LLMREC)]) for row in judged.itertuples()}
+    own_lists = zip(judged[C.USER], judged["lists"], strict=True)
+    ours = {user: list(names[_of(lists, LLMREC)]) for user, lists in own_lists}
     same = float(np.mean([shown.get(user) == own for user, own in ours.items()]))
     return pd.DataFrame(_values(judged, catalogue.taken)), same
 
 
-def _of(lists: Sequence[dict[str, object]], system: str):  # type: ignore[no-untyped-def]
+def _of(lists: Sequence[dict[str, object]], system: str):
     return next(entry["items"] for entry in lists if entry["system"] == system)
 
 
 def _values(judged: pd.DataFrame, taken: np.ndarray) -> Iterator[dict[str, object]]:
     """One row per user and system."""
-    for row in judged.itertuples():
-        targets = set(row.targets.tolist())
+    for _, row in judged.iterrows():
+        targets = set(row["targets"].tolist())
         new = {item for item in targets if not taken[item]}
         for entry in row.lists:
             of_all, of_new = (user_metrics(entry["items"].tolist(), wanted, [K]) for wanted in (targets, new))
@@ -327,7 +329,7 @@ def _against(values: pd.DataFrame, segment: str) -> dict[str, dict[str, float]]:
     }  # fmt: skip
 
 
-def _week_row(week: dict[str, object], metric: str) -> dict[str, object]:
+def _week_row(week: dict[str, Any], metric: str) -> dict[str, object]:
     return {
         "night": week["night"], "users": week["all"]["users"], "new": week[NEW_USERS]["users"],
         **{name: _cell(week["all"], name, metric) for name in SHOWN},
@@ -337,14 +339,14 @@ def _week_row(week: dict[str, object], metric: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _system_row(whole: dict[str, dict[str, object]], system: str) -> dict[str, str]:
+def _system_row(whole: dict[str, dict[str, Any]], system: str) -> dict[str, str]:
     return {
         f"{segment} ({found['users']})": f"{_cell(found, system, 'ndcg')} {_cell(found, system, 'hr')}"
         for segment, found in whole.items()
     }
 
 
-def _cell(found: dict[str, object], system: str, metric: str) -> str:
+def _cell(found: dict[str, Any], system: str, metric: str) -> str:
     return f"{found[system][f'{metric}@{K}']:.3f}" if system in found else "-"
 
 
