@@ -1,4 +1,5 @@
 from datetime import date, datetime, timezone
+from pathlib import Path
 
 import pytest
 from chispa import assert_df_equality
@@ -128,9 +129,24 @@ def test_categories_and_attributes_take_several_shapes(spark: SparkSession) -> N
     for attributes, expected in [
         ("map('year', 1995, 'none', null)", {"year": "1995"}),
         ("named_struct('year', 1995.0D, 'maker', ' me ', 'none', null)", {"year": "1995", "maker": "me"}),
+        ("""' {"year": 1995, "maker": " me ", "none": null} '""", {"year": "1995", "maker": "me"}),
+        ("' '", None),
     ]:
         source = spark.sql(f"select 'u' user_id, {attributes} attributes")
         assert parse_rows(source, "users", LIMITS).select("reason", "attributes").head() == (None, expected)
+
+
+def test_a_row_whose_attributes_are_no_object_goes_alone_to_quarantine(spark: SparkSession, tmp_path: Path) -> None:
+    lines = ['{"u": "a", "s": {"age": 7}, "m": {"v": [1, 2.5]}}', '{"u": "b", "s": "seven", "m": [1]}']
+    (tmp_path / "users.json").write_text("\n".join(lines))
+    source = spark.read.json(str(tmp_path)).selectExpr("u user_id", "s attributes")
+    found = {row["user_id"]: row for row in parse_rows(source, "users", LIMITS).collect()}
+    assert (found["a"]["reason"], found["a"]["attributes"]) == (None, {"age": "7"})
+    assert found["b"]["reason"] == "attributes: unparsable value"
+    source = spark.read.json(str(tmp_path)).selectExpr("u item_id", "u title", "m media")
+    found = {row["item_id"]: row for row in parse_rows(source, "items", LIMITS).collect()}
+    assert (found["a"]["reason"], found["a"]["media"]) == (None, {"v": [1.0, 2.5]})
+    assert found["b"]["reason"] == "media: unparsable value"
 
 
 def test_one_long_text_in_an_array_or_map_is_refused_and_many_short_ones_are_not(spark: SparkSession) -> None:
@@ -176,8 +192,8 @@ def test_a_column_of_a_hopeless_type_is_an_error_of_the_source(spark: SparkSessi
         match=r"sources\.users\.columns\.user_id: gives array<string>, expected something to turn into string",
     ):
         parse_rows(source, "users", LIMITS)
-    with pytest.raises(InputTableError, match=r"attributes: gives string, expected something to turn into map<string,"):
-        parse_rows(spark.sql("select 'u' user_id, 'x' attributes"), "users", LIMITS)
+    with pytest.raises(InputTableError, match=r"attributes: gives int, expected something to turn into map<string,"):
+        parse_rows(spark.sql("select 'u' user_id, 3 attributes"), "users", LIMITS)
     with pytest.raises(InputTableError, match=r"value: gives date, expected something to turn into double"):
         parse_rows(
             spark.sql("select 'u' user_id, 'i' item_id, 'e' event, 1 event_time, date'2020-01-01' value"),
