@@ -16,8 +16,8 @@ def convert(column: Column, kind: T.DataType, wanted: T.DataType) -> Column | No
     """Turn ``column`` of type ``kind`` into ``wanted``; None if no value of ``kind`` could ever be turned.
 
     Texts are trimmed, and empty ones are null. A time is a timestamp, Unix seconds (numbers, or text of digits) or ISO
-    text, in UTC. A flag is true, false, 1 or 0. One text makes an array of one; a struct makes a map, and so does the text
-    of a JSON object: Spark reads a column of JSON lines as text where one of them holds no object there.
+    text, in UTC. A flag is true, false, 1 or 0. One text makes an array of one; a struct makes a map, and so does the
+    text of a JSON object: Spark reads a column of JSON lines as text where one of them holds no object there.
     """
     if isinstance(wanted, T.MapType):
         return _to_map(column, kind, wanted)
@@ -87,7 +87,7 @@ def _to_array(column: Column, kind: T.DataType, wanted: T.ArrayType) -> Column |
 def _to_map(column: Column, kind: T.DataType, wanted: T.MapType) -> Column | None:
     if isinstance(kind, T.StringType):
         parsed = T.MapType(T.StringType(), wanted.valueType)
-        return _to_map(F.from_json(_to_text(column, kind), parsed), parsed, wanted)
+        return _to_map(F.from_json(_to_text(column, kind), parsed.simpleString()), parsed, wanted)
     if isinstance(kind, T.StructType):
         values = [convert(column.getField(field.name), field.dataType, wanted.valueType) for field in kind]
         if not values or any(value is None for value in values):
