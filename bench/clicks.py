@@ -40,7 +40,8 @@ from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.training import fine_tune
-from llmrec.settings import Texts, Train
+from llmrec.settings.texts import Texts
+from llmrec.settings.training import Train
 from llmrec.spark.examples import of_impressions, write_examples
 from llmrec.spark.items import INDEX
 from llmrec.spark.session import start_session

@@ -51,7 +51,7 @@ from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
 from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.training import stopping_panel, train_ranker, train_scorer, train_sequential
 from llmrec.progress import training_bar
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.examples import of_likes
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session

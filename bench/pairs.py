@@ -24,7 +24,7 @@ from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data, texts_of_tokens
 from bench.timing import interleaved, per_second, ratio
 from llmrec.nn.linear import Precision, best_float
-from llmrec.settings import Train
+from llmrec.settings.training import Train
 
 ROUNDS = 5
 SHIPPED = Train().cached_layers

@@ -44,7 +44,8 @@ from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.training import fine_tune
-from llmrec.settings import Texts, Train
+from llmrec.settings.texts import Texts
+from llmrec.settings.training import Train
 from llmrec.spark.session import start_session
 
 OBJECTIVES = ("mse", "mae", "two-class")

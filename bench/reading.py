@@ -22,7 +22,8 @@ from llmrec.nn.scorer import Scorer
 from llmrec.nn.state_cache import StateCache
 from llmrec.nn.tokens import TextLimits, Tokens
 from llmrec.progress import Bar
-from llmrec.settings import Texts, Train
+from llmrec.settings.texts import Texts
+from llmrec.settings.training import Train
 
 _USERS_AT_ONCE = 256
 

@@ -40,7 +40,7 @@ from llmrec.nn.alone import Alone
 from llmrec.nn.artifact import RANKER
 from llmrec.nn.device import set_up_torch
 from llmrec.pipelines.night import build_catalogue, night_parts, open_night, user_rows, with_texts_of
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
 from llmrec.spark.shipping import ship_folder

@@ -25,7 +25,7 @@ from llmrec.config import documented_yaml, load_config
 from llmrec.domain.permissions import keep_from_others
 from llmrec.errors import ConfigError, LlmrecError, OutputError
 from llmrec.lock import at_work
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.failures import explained
 from llmrec.spark.pseudonyms import with_pseudonyms
 from llmrec.spark.schemas import SCHEMAS

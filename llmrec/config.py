@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from llmrec import columns as C
 from llmrec.domain.secrets import is_literal, without_secrets
 from llmrec.errors import ConfigError
-from llmrec.settings import Config, Settings
+from llmrec.settings.base import Settings
+from llmrec.settings.config import Config
 
 TABLES = {
     C.EVENTS,

@@ -37,7 +37,7 @@ from llmrec.pipelines.night import (
     with_texts_of,
 )
 from llmrec.pipelines.training import stopping_panel, stopping_users, teaching_users
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.users import sample_users
 from llmrec.spark.vector_cache import ensure_vectors

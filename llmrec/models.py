@@ -16,7 +16,7 @@ from llmrec.cli import Run
 from llmrec.errors import ArtifactError, ConfigError, RegistryError
 from llmrec.nn.artifact import ERASED, ModelInfo, replace_folder, require_replaceable, resolve_model
 from llmrec.pipelines.gate import Standing, may_follow, tracked
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 
 if TYPE_CHECKING:
     from llmrec.registry import Address, Registered, Registry

@@ -12,7 +12,8 @@ from llmrec import config as config_module
 from llmrec.config import documented_yaml, load_config
 from llmrec.domain.features import FEATURE_ALONE
 from llmrec.errors import ConfigError
-from llmrec.settings import Config, Train
+from llmrec.settings.config import Config
+from llmrec.settings.training import Train
 
 CONF = Path(__file__).parents[1] / "conf"
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "domain": DOMAIN,
     "nn": NN,
     "spark": SPARK,
-    "settings": DOMAIN,
+    "settings": {"settings", *DOMAIN},
     "config": {"settings", *DOMAIN},
     "report": {"report", *DOMAIN},
     "pipelines": {"pipelines", "report", "settings", *SPARK},

@@ -16,7 +16,7 @@ from llmrec.nn.pretrained import find_mask
 from llmrec.nn.rewriter import Rewriter, Rewriting
 from llmrec.nn.tokens import Tokens
 from llmrec.nn.translation import Translation
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.copies import add_copies, copy_texts
 from llmrec.spark.items import INDEX
 from llmrec.spark.shipping import Shipped, ship_folder

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from llmrec import columns as C
 from llmrec.errors import ConfigError
 from llmrec.pipelines.prepare import ORDER
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.convert import BLANKS
 from llmrec.spark.kept_files import forget_users
 

@@ -23,7 +23,7 @@ from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.judging import BINS, LLMREC, SYSTEMS
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 
 BASELINES = (C.POPULARITY, C.COVISITATION, C.EASE)
 COMPARED = (*BASELINES, *(one.name for one in ABLATIONS))

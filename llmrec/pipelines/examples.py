@@ -10,7 +10,7 @@ from llmrec.errors import InputTableError
 from llmrec.nn.negatives import NEAR
 from llmrec.nn.ratings import RatingScale
 from llmrec.pipelines.night import Night
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark import examples
 from llmrec.spark.items import INDEX
 from llmrec.spark.splits import PART, TRAIN, first_moment

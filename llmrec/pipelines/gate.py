@@ -20,7 +20,7 @@ from llmrec.nn.device import pick_device
 from llmrec.nn.judging import LLMREC
 from llmrec.nn.panel import PairFigures, Panel
 from llmrec.nn.scorer import Scorer
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.users import in_tasks
 from llmrec.spark.workers import NightParts, judge
 

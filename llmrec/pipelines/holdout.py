@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.pipelines.night import Night, user_rows
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.splits import PART, TEST, TRAIN, VALIDATION, split_by_last_events, split_by_time
 from llmrec.spark.users import add_targets
 

@@ -23,7 +23,8 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
 from llmrec.nn.sources import SOURCES
 from llmrec.nn.tokens import LONGEST_PIECE
-from llmrec.settings import Config, Texts
+from llmrec.settings.config import Config
+from llmrec.settings.texts import Texts
 from llmrec.spark.counts import (
     count_takers,
     covisitation,

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.errors import InputTableError
-from llmrec.settings import Prepare
+from llmrec.settings.tables import Prepare
 from llmrec.spark.checks import (
     DUPLICATE,
     SEPARATOR,

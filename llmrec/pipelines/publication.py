@@ -9,7 +9,7 @@ from llmrec import columns as C
 from llmrec.domain.bounds import EMPTY, LAST_DAY, Bounds, NightFigures
 from llmrec.domain.templates import names
 from llmrec.errors import GateError
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.figures import EventFigures, list_figures, missing_shares
 
 

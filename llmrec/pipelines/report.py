@@ -26,7 +26,7 @@ from llmrec.report.facts import (
     StageTime,
     Suggestion,
 )
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.items import available_on
 from llmrec.spark.splits import before, likes
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from llmrec import __version__
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.kept_files import UNREADABLE, UNWRITABLE, KeptFiles, tidy_kept
 
 _GIGABYTE = 10**9

@@ -12,7 +12,9 @@ from llmrec import __version__
 from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.pipelines.night import Night
-from llmrec.settings import Config, Gates, Log
+from llmrec.settings.config import Config
+from llmrec.settings.lists import Gates
+from llmrec.settings.reporting import Log
 from llmrec.spark.items import AVAILABLE
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.splits import first_moment

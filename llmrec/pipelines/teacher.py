@@ -9,7 +9,7 @@ from llmrec.errors import ArtifactError, ConfigError
 from llmrec.nn.artifact import ModelInfo, resolve_model
 from llmrec.nn.teacher import write_teacher
 from llmrec.nn.unread import Unread
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.items import INDEX
 
 

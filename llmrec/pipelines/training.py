@@ -39,7 +39,7 @@ from llmrec.nn.unread import Unread
 from llmrec.pipelines.augment import Augmentation
 from llmrec.pipelines.examples import rating_scale
 from llmrec.pipelines.night import Night
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.examples import write_examples
 from llmrec.spark.items import AVAILABLE, INDEX
 from llmrec.spark.splits import LIKES, PART

@@ -10,7 +10,9 @@ from llmrec.config import load_config
 from llmrec.errors import ArtifactError, ConfigError, InputTableError
 from llmrec.nn.tokens import Tokens
 from llmrec.pipelines.augment import Augmentation, open_rewriter
-from llmrec.settings import Augment, Config, Encoder, Train
+from llmrec.settings.config import Config
+from llmrec.settings.texts import Encoder
+from llmrec.settings.training import Augment, Train
 from llmrec.spark.shipping import Shipped
 from tests import tiny
 

@@ -7,7 +7,7 @@ import pytest
 from llmrec import columns as C
 from llmrec.nn.judging import BINS, LLMREC, SYSTEMS
 from llmrec.pipelines.evaluate import measure
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from tests import tiny
 
 

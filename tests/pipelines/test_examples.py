@@ -8,7 +8,9 @@ from llmrec.errors import InputTableError
 from llmrec.nn.ratings import RatingScale
 from llmrec.pipelines.examples import choose_examples, rating_scale
 from llmrec.pipelines.night import Night, user_rows
-from llmrec.settings import Config, Texts, Train
+from llmrec.settings.config import Config
+from llmrec.settings.texts import Texts
+from llmrec.settings.training import Train
 
 UNTIL = date(2026, 1, 10)
 

@@ -2,7 +2,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from llmrec.pipelines.night import solve_ease
-from llmrec.settings import Candidates, Config
+from llmrec.settings.config import Config
+from llmrec.settings.lists import Candidates
 
 
 def config(**sizes: int) -> Config:

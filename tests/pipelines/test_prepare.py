@@ -13,7 +13,7 @@ from llmrec.pipelines.prepare import (
     require_complete,
     require_good_rows,
 )
-from llmrec.settings import Prepare
+from llmrec.settings.tables import Prepare
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.sources import read_source
 

@@ -4,7 +4,10 @@ import pytest
 
 from llmrec.errors import GateError
 from llmrec.pipelines.publication import admit, bounds_of, columns_read
-from llmrec.settings import Candidates, Config, Gates, Liking, Texts
+from llmrec.settings.config import Config
+from llmrec.settings.lists import Candidates, Gates
+from llmrec.settings.tables import Liking
+from llmrec.settings.texts import Texts
 
 REASONS = ["eligible users: 26, expected 35 to 100; the night of 2026-02-01 had 50", "items.text: is missing"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from llmrec.nn.kept import Kept
 from llmrec.pipelines.reuse import kept_files, tidy
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.kept_files import UNREADABLE, UNWRITABLE, KeptFiles
 from tests.nn.test_kept import night
 

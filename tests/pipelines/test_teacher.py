@@ -9,7 +9,8 @@ from llmrec.nn.artifact import finish_model, save_encoder
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.unread import Unread
 from llmrec.pipelines.teacher import open_teacher, prepare_teacher
-from llmrec.settings import Config, Train
+from llmrec.settings.config import Config
+from llmrec.settings.training import Train
 from tests import tiny
 
 

@@ -23,7 +23,9 @@ from llmrec.pipelines.training import (
     training_key,
     worth_its_parts,
 )
-from llmrec.settings import Config, Texts, Train
+from llmrec.settings.config import Config
+from llmrec.settings.texts import Texts
+from llmrec.settings.training import Train
 from llmrec.spark.examples import of_likes
 from tests import tiny
 

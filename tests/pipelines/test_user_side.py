@@ -16,7 +16,7 @@ from llmrec.nn.training import fine_tune
 from llmrec.pipelines.examples import choose_examples
 from llmrec.pipelines.holdout import asked_for
 from llmrec.pipelines.night import Night, open_night, user_rows, with_texts_of
-from llmrec.settings import Config
+from llmrec.settings.config import Config
 from llmrec.spark.examples import write_examples
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.users import to_users

@@ -2,7 +2,7 @@ from datetime import date, datetime, timezone
 
 from pyspark.sql import DataFrame, SparkSession
 
-from llmrec.settings import Texts
+from llmrec.settings.texts import Texts
 from llmrec.spark.items import close_items, groups_of, index_items, missing_vectors
 from llmrec.spark.schemas import SCHEMAS
 

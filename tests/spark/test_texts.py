@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from llmrec.settings import Texts
+from llmrec.settings.texts import Texts
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.texts import item_text, user_text
 from tests import tiny

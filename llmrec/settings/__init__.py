@@ -1,0 +1,1 @@
+"""Settings of the jobs, a section a class."""
