@@ -48,8 +48,10 @@ from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
+from llmrec.pipelines.judges import stopping_panel
 from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
-from llmrec.pipelines.training import stopping_panel, train_ranker, train_scorer, train_sequential
+from llmrec.pipelines.rankers import train_ranker
+from llmrec.pipelines.training import train_scorer, train_sequential
 from llmrec.progress import training_bar
 from llmrec.settings.config import Config
 from llmrec.spark.examples import of_likes

@@ -42,6 +42,7 @@ from llmrec.pipelines.augment import Augmentation, open_rewriter, ship_augmentat
 from llmrec.pipelines.examples import choose_examples
 from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
 from llmrec.pipelines.holdout import hold_out_validation
+from llmrec.pipelines.judges import stopping_panel, stopping_users
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
@@ -51,18 +52,9 @@ from llmrec.pipelines.night import (
     reread_catalogue,
     with_texts_of,
 )
+from llmrec.pipelines.rankers import train_ranker
 from llmrec.pipelines.teacher import open_teacher, prepare_teacher
-from llmrec.pipelines.training import (
-    continue_scorer,
-    open_scorer,
-    origin,
-    stopping_panel,
-    stopping_users,
-    train_ranker,
-    train_scorer,
-    train_sequential,
-    training_key,
-)
+from llmrec.pipelines.training import continue_scorer, open_scorer, origin, train_scorer, train_sequential, training_key
 from llmrec.progress import spark_progress, training_bar
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.splits import PART, TRAIN

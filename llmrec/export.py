@@ -26,6 +26,7 @@ from llmrec.nn.panel import Panel
 from llmrec.nn.pruning import Lists
 from llmrec.pipelines.gate import Standing, compare, judge_lists, judge_pairs, trained_as
 from llmrec.pipelines.holdout import hold_out_validation
+from llmrec.pipelines.judges import stopping_panel, stopping_users, teaching_users
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
@@ -36,7 +37,6 @@ from llmrec.pipelines.night import (
     reread_catalogue,
     with_texts_of,
 )
-from llmrec.pipelines.training import stopping_panel, stopping_users, teaching_users
 from llmrec.settings.config import Config
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.users import sample_users

@@ -12,17 +12,11 @@ from llmrec.nn.artifact import ModelInfo
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.panel import Panel
 from llmrec.nn.sources import SOURCES
-from llmrec.pipelines import training
+from llmrec.pipelines import rankers
+from llmrec.pipelines.judges import stopping_panel, stopping_users
 from llmrec.pipelines.night import Night
-from llmrec.pipelines.training import (
-    require_fitting,
-    stopping_panel,
-    stopping_users,
-    train_ranker,
-    train_scorer,
-    training_key,
-    worth_its_parts,
-)
+from llmrec.pipelines.rankers import train_ranker, worth_its_parts
+from llmrec.pipelines.training import require_fitting, train_scorer, training_key
 from llmrec.settings.config import Config
 from llmrec.settings.texts import Texts
 from llmrec.settings.training import Train
@@ -88,7 +82,7 @@ def test_who_decides_early_stopping_never_teaches_the_ranker_and_all_others_do(
         raise Enough
 
     monkeypatch.setattr(Panel, "judge", judge)
-    monkeypatch.setattr(training, "pair_features", pair_features)
+    monkeypatch.setattr(rankers, "pair_features", pair_features)
     names = {f"u{number}" for number in range(200)}
     users = spark.createDataFrame(
         [(name, [0, 1], [0, 1], [0, 1], [0, 1], "", "", 1.0, [], [2], []) for name in names],
@@ -138,7 +132,7 @@ def test_the_ranker_does_not_depend_on_the_order_in_which_rows_arrive(
     found = []
     for arrived in (as_bytes, as_bytes[::-1]):
         table = spark.createDataFrame(arrived, columns)
-        monkeypatch.setattr(training, "pair_features", lambda users, parts, table=table: table)
+        monkeypatch.setattr(rankers, "pair_features", lambda users, parts, table=table: table)
         found.append(train_ranker(users, None, Config()))  # type: ignore[arg-type]
     features = np.concatenate([row[2] for row in rows])
     one, other = (rankers.ranker.probabilities(features) for rankers in found)
