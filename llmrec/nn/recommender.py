@@ -13,20 +13,20 @@ from torch import Tensor
 
 from llmrec import columns as C
 from llmrec.domain.exploration import Exploration, explore
-from llmrec.domain.features import COLUMN, FEATURE_ALONE, FEATURES, PAIR_FEATURES
-from llmrec.domain.ranking import places
-from llmrec.domain.reasons import reason
+from llmrec.domain.features import FEATURE_ALONE, PAIR_FEATURES
 from llmrec.domain.rules import Doubles, ListRules, Places, choose, keeps
 from llmrec.domain.users import Items, User
 from llmrec.nn.alone import Alone
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
-from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
+from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.features import all_features, one_feature
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference, kind_of
 from llmrec.nn.kept import Fingerprints, Kept, fingerprints
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_outputs
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.reasons import reasons
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.reuse import Reuse
 from llmrec.nn.scorer import ReadUsers, Scorer
@@ -37,9 +37,6 @@ from llmrec.nn.tokens import Tokens
 from llmrec.nn.unread import Unread
 
 _LOG = logging.getLogger(__name__)
-_FADE = 0.8
-"""How much a step back in the history counts for what recent items have in common with a candidate."""
-_SIMILARITY = [COLUMN[feature.name] for feature in FEATURES if feature.ground == "similarity"]
 _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
 _SPARE = 0.25
@@ -255,47 +252,6 @@ class Recommender:
         items = self._states.states(distinct)
         return score_outputs(self._scorer, states, items, user, place.astype(np.int64))
 
-    def _features(self, user: User, proposals: Proposals, read: npt.NDArray[np.int64], logit: Floats) -> Floats:
-        """Return all features (P, F) of the candidates; ``logit`` is of those that the pair scorer ``read``."""
-        catalogue, items = self.catalogue, proposals.items
-        if self._only is not None:
-            return _one_feature(FEATURE_ALONE[self._only], proposals.scored_by(self._only))
-        matrix = np.zeros((len(items), len(FEATURES)), np.float32)
-
-        def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
-            matrix[:, COLUMN[name]] = values
-
-        for source in (*RELATIONS, C.ALS, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
-            name = source.replace("-", "")
-            scores = proposals.scored_by(source)
-            put(name, scores)
-            put(f"{name}_rank", places(scores))
-        put("covisitation_last", catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items))
-        put("next_last", catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items))
-        put("lexical_last", catalogue.words.alike(user.recent[-1:], 1.0).look_up(items))
-        for name, values in (("pair_logit", logit), ("pair_rank", places(logit))):
-            put(name, np.nan)  # the trees take the absent for what it is
-            matrix[read, COLUMN[name]] = values
-        history = self._history(user)
-        if len(history) and len(items):
-            cosines = catalogue.vectors[items] @ catalogue.vectors[history].T
-            put("nearest", cosines.max(axis=1))
-            put("last_liked", cosines[:, -1])
-        put("popularity", np.log1p(catalogue.taken[items]))
-        put("popularity_lately", proposals.scored_by(C.POPULARITY))
-        put("segment_popularity", proposals.scored_by(C.BY_SEGMENT))
-        put("trend", np.log((catalogue.taken_lately[items] + 1) / (catalogue.taken[items] + 1)))
-        put("recency", np.log1p(catalogue.idle[items]))
-        put("age", np.log1p(catalogue.age[items]))
-        put("liked_share", (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2))
-        put("category_match", catalogue.groups[C.CATEGORY].shared(user.recent, items, _FADE))
-        put("attribute_match", catalogue.groups[C.ATTRIBUTES].shared(user.recent, items, _FADE))
-        put("again", proposals.scored_by(C.AGAIN))
-        put("supplied", proposals.scored_by(C.SUPPLIED))
-        put("history_length", 0.0 if user.without_history else float(np.log1p(len(user.seen))))
-        put("idle", np.log1p(user.idle_days))
-        return matrix
-
     def top(self, scored: Scored, top_n: int) -> list[Recommendation]:
         """Return a user's ``top_n`` best candidates, as far as there are so many and the rules let them."""
         if self.fusion is None:
@@ -304,7 +260,8 @@ class Recommender:
         best, top, chances = self._choose(scored, probabilities, top_n)
         items, ratings = scored.proposals.items[top], scored.ratings
         contributions = self.fusion.contributions(scored.features[top])
-        reasons = self._reasons(scored, top, contributions)
+        history = self._history(scored.user)
+        why = reasons(self.catalogue, scored.user, history, scored.proposals, top, contributions)
         return [
             Recommendation(
                 rank=place,
@@ -316,7 +273,7 @@ class Recommender:
                 rating=None if ratings is None or np.isnan(ratings[row]) else float(ratings[row]),
             )
             for place, (row, planned, chance, item_id, said) in enumerate(
-                zip(top, best, chances, self.catalogue.ids(items), reasons, strict=True), 1
+                zip(top, best, chances, self.catalogue.ids(items), why, strict=True), 1
             )
         ]
 
@@ -345,61 +302,10 @@ class Recommender:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
         return [*named, C.FALLBACK] if scored.user.without_history else named
 
-    def _reasons(self, scored: Scored, chosen: Places, contributions: Doubles) -> list[str]:
-        """Return a sentence for each of the ``chosen`` candidates, (K,), from what features added to scores, (K, F)."""
-        user, items = scored.user, scored.proposals.items[chosen]
-        if not len(items):
-            return []
-        history = self._history(user)
-        similar: list[str | None] = [None] * len(items)
-        if len(history) and (contributions[:, _SIMILARITY] > 0).any():
-            cosines = self._likeness(history, items)
-            similar = [*self.catalogue.titles(history[cosines.argmax(axis=0)])]
-        alike = [scored.proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
-        by_alike = np.any(alike, axis=0)
-        covisited, follows = (self._strongest(relation, user, items) for relation in (C.COVISITATION, C.NEXT))
-        return [
-            reason(
-                contributions[place],
-                covisited_with=covisited[place],
-                by_alike=bool(by_alike[place]),
-                follows=follows[place],
-                similar_to=similar[place],
-                taken_before=int(item) in user.recent,
-                supplied=int(item) in user.supplied,
-                has_profile=bool(user.text),
-            )
-            for place, item in enumerate(items)
-        ]
-
-    def _strongest(self, relation: str, user: User, items: Items) -> list[str | None]:
-        """Return, for each of a list's items, the title of the recent item it is related to most; None if to none."""
-        related = self.catalogue.related[relation]
-        if not len(related.items):
-            return [None] * len(items)
-        titles, weights = self.catalogue.titles(user.recent), related.between(user.recent, items)
-        weights[user.recent[:, None] == items[None, :]] = 0  # an item is no reason for itself
-        named, found = np.zeros(len(titles)), list[str | None]()
-        for own in weights.T:
-            # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
-            strongest = int(np.argmax(own / (1 + named))) if own.any() else None
-            if strongest is not None:
-                named[strongest] += 1
-            found.append(None if strongest is None else titles[strongest])
-        return found
-
-    def _likeness(self, history: Items, items: Items) -> Floats:
-        """Return how alike the texts of ``history`` (L,) and ``items`` (P,) are, (L, P)."""
-        if not self.catalogue.has_vectors:
-            return self.catalogue.words.cosines(history, items)
-        return self.catalogue.vectors[history] @ self.catalogue.vectors[items].T
+    def _features(self, user: User, proposals: Proposals, read: npt.NDArray[np.int64], logit: Floats) -> Floats:
+        if self._only is not None:
+            return one_feature(FEATURE_ALONE[self._only], proposals.scored_by(self._only))
+        return all_features(self.catalogue, user, self._history(user), proposals, read, logit)
 
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]
-
-
-def _one_feature(name: str, values: Floats) -> Floats:
-    """Return all features of P pairs, (P, F), where but one is there."""
-    matrix = np.zeros((len(values), len(FEATURES)), np.float32)
-    matrix[:, COLUMN[name]] = values
-    return matrix

@@ -25,6 +25,7 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.ratings import RatingScale
+from llmrec.nn.reasons import reasons
 from llmrec.nn.recommender import Recommender
 from tests import tiny
 
@@ -214,7 +215,8 @@ def test_a_reason_of_similarity_names_the_nearest_liked_item(tmp_path_factory: p
     assert rows[0].item_id == "7"
     assert (nearest[7], last[7]) == (pytest.approx(0.8), pytest.approx(0))
     place = np.flatnonzero(scored.proposals.items == 7)
-    assert recommender(near, None)._reasons(scored, place, contribution("nearest")) == [
+    user = scored.user
+    assert reasons(near, user, user.liked, scored.proposals, place, contribution("nearest")) == [
         "Similar to “red pot”, which you liked"
     ]
 

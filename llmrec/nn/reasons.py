@@ -1,0 +1,69 @@
+"""Why each item of a list is there: the signals that carried it, and the items of the history behind them."""
+
+import numpy as np
+
+from llmrec import columns as C
+from llmrec.domain.features import COLUMN, FEATURES
+from llmrec.domain.reasons import reason
+from llmrec.domain.rules import Doubles, Places
+from llmrec.domain.users import Items, User
+from llmrec.nn.candidates import Proposals
+from llmrec.nn.catalogue import Catalogue, Floats
+
+_SIMILARITY = [COLUMN[feature.name] for feature in FEATURES if feature.ground == "similarity"]
+
+
+def reasons(
+    catalogue: Catalogue, user: User, history: Items, proposals: Proposals, chosen: Places, contributions: Doubles
+) -> list[str]:
+    """Return a sentence for each of the ``chosen`` candidates, (K,), from what features added to scores, (K, F).
+
+    ``history`` is what the encoder reads of the user's.
+    """
+    items = proposals.items[chosen]
+    if not len(items):
+        return []
+    similar: list[str | None] = [None] * len(items)
+    if len(history) and (contributions[:, _SIMILARITY] > 0).any():
+        cosines = _likeness(catalogue, history, items)
+        similar = [*catalogue.titles(history[cosines.argmax(axis=0)])]
+    alike = [proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
+    by_alike = np.any(alike, axis=0)
+    covisited, follows = (_strongest(catalogue, relation, user, items) for relation in (C.COVISITATION, C.NEXT))
+    return [
+        reason(
+            contributions[place],
+            covisited_with=covisited[place],
+            by_alike=bool(by_alike[place]),
+            follows=follows[place],
+            similar_to=similar[place],
+            taken_before=int(item) in user.recent,
+            supplied=int(item) in user.supplied,
+            has_profile=bool(user.text),
+        )
+        for place, item in enumerate(items)
+    ]
+
+
+def _strongest(catalogue: Catalogue, relation: str, user: User, items: Items) -> list[str | None]:
+    """Return, for each of a list's items, the title of the recent item it is related to most; None if to none."""
+    related = catalogue.related[relation]
+    if not len(related.items):
+        return [None] * len(items)
+    titles, weights = catalogue.titles(user.recent), related.between(user.recent, items)
+    weights[user.recent[:, None] == items[None, :]] = 0  # an item is no reason for itself
+    named, found = np.zeros(len(titles)), list[str | None]()
+    for own in weights.T:
+        # Of items about as strong, one not named yet: ten times the same reason tells a reader nothing.
+        strongest = int(np.argmax(own / (1 + named))) if own.any() else None
+        if strongest is not None:
+            named[strongest] += 1
+        found.append(None if strongest is None else titles[strongest])
+    return found
+
+
+def _likeness(catalogue: Catalogue, history: Items, items: Items) -> Floats:
+    """Return how alike the texts of ``history`` (L,) and ``items`` (P,) are, (L, P)."""
+    if not catalogue.has_vectors:
+        return catalogue.words.cosines(history, items)
+    return catalogue.vectors[history] @ catalogue.vectors[items].T
