@@ -1,50 +1,51 @@
-"""A folder that one run at a time works in, whichever host it is on; and a job that no other may run beside."""
+"""What one run at a time may do, whichever host it is on; and a job that no other may run beside."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
 from llmrec.errors import OutputError
 
-_LOCK, _OWNER, _AT_WORK = "lock", "owner", ".at-work"
+_AT_WORK = ".at-work"
 
 
 @contextmanager
-def held(folder: Path, owner: str) -> Iterator[Path]:
-    """Make ``folder`` and hold it for ``owner``; it is free again when the process is no more, however it ended.
+def held(lock: Path, owner: str) -> Iterator[None]:
+    """Hold the file ``lock`` for ``owner``; it is free again when the process is no more, however it ended.
 
     Raises OutputError naming who holds it, or if it cannot be made.
     """
+    told = lock.with_suffix(".owner")
+    file = FileLock(lock)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        lock.acquire(timeout=0)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file.acquire(timeout=0)
+        told.write_text(owner, encoding="utf-8")
     except Timeout as error:
-        who = (folder / _OWNER).read_text(encoding="utf-8") if (folder / _OWNER).is_file() else "another run"
-        raise OutputError(f"{folder}: {who} is at work on the same; expected one at a time: wait for it") from error
-    except OSError as error:
-        raise OutputError(f"work: {folder} cannot be made ({error.strerror}); expected a writable place") from error
+        who = told.read_text(encoding="utf-8") if told.is_file() else "another run"
+        raise OutputError(f"{lock}: {who} is at work on the same; expected one at a time: wait for it") from error
+    except (OSError, NotImplementedError) as error:
+        file.release()
+        raise OutputError(f"work: {lock} cannot be made ({_reason(error)}); expected a writable place") from error
     try:
-        (folder / _OWNER).write_text(owner, encoding="utf-8")
-        yield folder
+        yield
     finally:
-        lock.release()
+        file.release()
 
 
 @contextmanager
 def at_work(work: Path, *, alone: bool) -> Iterator[None]:
     """Be one of the jobs that use the folder ``work``, or the only one; it is so until the process is no more.
 
-    Only a job that must be ``alone`` makes the folder, and is kept from running where it cannot be written.
+    Only a job that must be ``alone`` is kept from running where the folder can neither be made nor read.
     Raises OutputError if others are at work and this one must be alone, or the other way round.
     """
     try:
-        if alone:
-            work.mkdir(parents=True, exist_ok=True)
-        lock = (work / _AT_WORK).open("a")
+        lock = _open(work)
     except OSError as error:
         if alone:
             raise OutputError(
@@ -58,4 +59,22 @@ def at_work(work: Path, *, alone: bool) -> Iterator[None]:
         except BlockingIOError as error:
             others = "another job is at work, and this one must be alone" if alone else "users are being erased"
             raise OutputError(f"work: {work}: {others}; expected one after the other: wait for it") from error
+        except OSError as error:
+            raise OutputError(
+                f"work: {work}: a file there cannot be locked ({error.strerror}); expected storage that can do that"
+            ) from error
         yield
+
+
+def _open(work: Path) -> IO[str]:
+    """Open the file that all jobs lock: to read it too, as a network file system asks of a lock that is shared."""
+    path = work / _AT_WORK
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
+    except OSError:
+        return path.open()  # of another account, which suffices for a lock
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

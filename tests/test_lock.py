@@ -11,17 +11,24 @@ HOLD = "import sys, time; from pathlib import Path; from llmrec.lock import held
 HOLD += "with held(Path(sys.argv[1]), 'run a'): print('held', flush=True); time.sleep(600)"
 
 
-def test_a_folder_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "night")], stdout=subprocess.PIPE, text=True)
+def test_a_lock_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: Path) -> None:
+    night = tmp_path / "work" / "night.lock"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(night)], stdout=subprocess.PIPE, text=True)
     assert other.stdout
     assert other.stdout.readline() == "held\n"
-    refused = pytest.raises(OutputError, match="night: run a is at work on the same; expected one at a time")
-    with refused, held(tmp_path / "night", "run b"):
+    refused = pytest.raises(OutputError, match="night.lock: run a is at work on the same; expected one at a time")
+    with refused, held(night, "run b"):
         pass
     other.kill()
     other.wait()
-    with held(tmp_path / "night", "run b") as folder:
-        assert (folder / "owner").read_text() == "run b"
+    with held(night, "run b"):
+        assert night.with_suffix(".owner").read_text() == "run b"
+
+
+def test_a_place_where_no_lock_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made .*expected a writable place"), held(tmp_path / "file/a", "b"):
+        pass
 
 
 BE_AT_WORK = "import sys, time; from pathlib import Path; from llmrec.lock import at_work\n"
@@ -54,8 +61,8 @@ def test_a_job_that_must_be_alone_runs_beside_no_other(tmp_path: Path, first: st
 def test_other_jobs_run_beside_each_other_and_need_no_place_to_write(tmp_path: Path) -> None:
     with at_work(tmp_path, alone=False), at_work(tmp_path, alone=False):
         pass
-    with at_work(tmp_path / "none", alone=False):
-        assert not (tmp_path / "none").exists()
     (tmp_path / "file").touch()
+    with at_work(tmp_path / "file", alone=False):
+        pass
     with pytest.raises(OutputError, match="expected a writable place"), at_work(tmp_path / "file", alone=True):
         pass
