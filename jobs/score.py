@@ -8,7 +8,8 @@ import getpass
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pyspark.sql import DataFrame
 from llmrec import columns as C
 from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.domain.bounds import out_of_bounds
+from llmrec.errors import OutputError
 from llmrec.lock import held
 from llmrec.models import open_model
 from llmrec.nn.artifact import ModelInfo
@@ -41,7 +43,7 @@ from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.sources import read_source, source_errors
 from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
-from llmrec.spark.tables import create_latest, create_table, replace_date
+from llmrec.spark.tables import create_latest, create_table, replace_night
 from llmrec.spark.vector_cache import ensure_vectors
 from llmrec.spark.workers import NightParts
 
@@ -63,12 +65,13 @@ def main(run: Run) -> None:
     spark, model = run.spark, open_model(run)
     require_ranker(model.manifest, run.config)
     run.config = config = with_texts_of(model.manifest, run.config)
+    run.closing.enter_context(held(Path(config.work, f"night-{run.day}.lock"), run.run_id))
     tables = run.read_night()
     night = open_night(**tables, config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)
     create_table(spark, target, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)
     create_latest(spark, target)
-    create_table(spark, run.table(C.NIGHTS), C.NIGHTS)
+    create_table(spark, run.table(C.NIGHTS), C.NIGHTS, partition_by=C.RUN_DATE)
 
     work = run.work_folder()
     shipped = ship_folder(spark, model.folder, f"model-{run.run_id}", work)
@@ -93,9 +96,11 @@ def main(run: Run) -> None:
         stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}
     shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
     parts = replace(night_parts(shipped, shelves, config, run.day), without_failed=True)
-    key = scoring_key(run.day, model.version, run.table_versions, stage.counts, config)
+    key = scoring_key(run.day, model.version, run.commits, stage.counts, config)
     lists = _score(run, model, parts, night, users, eligible, key)
     with run.stage("gates") as stage:
+        if config.privacy.pseudonyms:
+            lists = _with_ids(run, lists)
         tonight = figures_of_night(
             tables, lists.staged, lists.counts, config, run_date=run.day, model_version=model.version,
             eligible=eligible, available=int(catalogue.available.sum()), events=of_events,
@@ -109,30 +114,36 @@ def main(run: Run) -> None:
         if stage.message:
             print(f"gates: {stage.message}")
     with run.stage("publish") as stage:
-        published, rows_out = lists.rows, lists.counts["rows"]
-        if config.privacy.pseudonyms:
-            published = _with_ids(run, lists.rows)
-            rows_out = published.count()
-        replace_date(published, target, run.day)
+        replace_night(lists.rows, target, run.day, config.score.scene)
         row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
-        replace_date(row, run.table(C.NIGHTS), run.day)
-        shutil.rmtree(lists.folder)
-        stage.rows_in = lists.counts["rows"]
-        stage.rows_out = stage.counts["rows"] = rows_out
+        with _published(f"{target}: {run.day}"):
+            replace_night(row, run.table(C.NIGHTS), run.day, config.score.scene)
+        shutil.rmtree(lists.folder, ignore_errors=True)
+        stage.rows_in = stage.rows_out = stage.counts["rows"] = lists.counts["rows"]
     print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 
 
-def _with_ids(run: Run, rows: DataFrame) -> DataFrame:
-    """Return rows to publish with ids for pseudonyms, and say whom the sources no longer know."""
+@contextmanager
+def _published(what: str) -> Iterator[None]:
+    """Say of an error that ``what`` is published all the same."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(f"{what} is published, but not its figures, so run it again: {error}") from error
+
+
+def _with_ids(run: Run, lists: _Lists) -> _Lists:
+    """Return lists with ids for pseudonyms; whom the sources no longer know gets none."""
     sources = {table: getattr(run.config.sources, table) for table in (C.EVENTS, C.USERS)}
     read = [read_source(run.spark, table, **source.model_dump()) for table, source in sources.items() if source]
     with source_errors("sources"):
-        found = with_identities(rows, read, run.secret(PSEUDONYMS)).persist()
-    run.closing.callback(found.unpersist)
-    gone = rows.select(C.USER).distinct().count() - found.select(C.USER).distinct().count()
-    if gone:
+        rows = with_identities(lists.rows, read, run.secret(PSEUDONYMS)).persist()
+        run.closing.callback(rows.unpersist)
+        found = {"rows": rows.count(), "users": rows.select(C.USER).distinct().count()}
+    counts = lists.counts
+    if gone := counts["users"] - found["users"]:
         print(f"privacy.pseudonyms: {gone:,} users are no longer in the sources and get no list")
-    return found
+    return replace(lists, rows=rows, counts={**counts, **found, "empty": counts["empty"] + gone})
 
 
 def _score(
@@ -141,7 +152,8 @@ def _score(
     """Make the lists that no run of the same ``key`` has made yet, and check all of them."""
     config = run.config
     with run.stage("scores") as stage:
-        folder = run.closing.enter_context(held(Path(config.work, f"score-{key}"), run.run_id))
+        folder = Path(config.work, f"score-{key}")
+        folder.mkdir(exist_ok=True)
         if known := len(finished_buckets(folder)):
             print(f"score: goes on from a run that did not end, {known} of {config.score.partitions} buckets are there")
         kept = kept_files(config, model.encoder_version, run.day)
@@ -160,7 +172,7 @@ def _score(
                 rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before
             )
         except Exception:
-            shutil.rmtree(folder)  # or the next run would go on with the same lists
+            shutil.rmtree(folder, ignore_errors=True)  # or the next run would go on with the same lists
             raise
         stage.rows_out = stage.counts["rows"]
         stage.counts |= read

@@ -30,7 +30,7 @@ from llmrec.spark.failures import explained
 from llmrec.spark.pseudonyms import with_pseudonyms
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.session import start_session
-from llmrec.spark.tables import append_table, column_types, read_table, require_rows, table_version
+from llmrec.spark.tables import Commit, append_table, column_types, last_commit, read_table, require_rows
 from llmrec.watch.stage import Stage
 from llmrec.watch.watch import Watch
 
@@ -56,7 +56,8 @@ class Run:
     now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     stages: list[Stage] = field(default_factory=list)
     model_version: str | None = None
-    table_versions: dict[str, int] = field(default_factory=dict)
+    commits: dict[str, Commit] = field(default_factory=dict)
+    """What was read of the tables."""
     closing: ExitStack = field(default_factory=ExitStack)
     """What is done when the run has been recorded."""
     args: argparse.Namespace = field(default_factory=argparse.Namespace)
@@ -75,17 +76,22 @@ class Run:
         """
         if optional and not self.has(table):
             return self.spark.createDataFrame([], SCHEMAS[table])
-        version = table_version(self.spark, self.table(table))
-        if version is not None:
-            self.table_versions[table] = version
-        rows = read_table(self.spark, self.table(table), table, version)
+        commit = last_commit(self.spark, self.table(table))
+        if commit is not None:
+            self.commits[table] = commit
+        rows = read_table(self.spark, self.table(table), table, self.table_versions.get(table))
         if self.config.privacy.pseudonyms and table in _WITH_IDS:
             return with_pseudonyms(rows, self.secret(PSEUDONYMS))
         return rows
 
     def has(self, table: str) -> bool:
         """Tell whether a table of llmrec is there."""
-        return table_version(self.spark, self.table(table)) is not None
+        return last_commit(self.spark, self.table(table)) is not None
+
+    @property
+    def table_versions(self) -> dict[str, int]:
+        """Return the versions of the tables that were read, by table."""
+        return {table: commit.version for table, commit in self.commits.items()}
 
     def column_types(self, *tables: str) -> dict[str, str]:
         """Return the types of the contract's columns that ``tables`` have, by table.column, as of the versions read."""

@@ -16,7 +16,7 @@ def test_a_lock_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: P
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(night)], stdout=subprocess.PIPE, text=True)
     assert other.stdout
     assert other.stdout.readline() == "held\n"
-    refused = pytest.raises(OutputError, match="night.lock: run a is at work on the same; expected one at a time")
+    refused = pytest.raises(OutputError, match=r"night\.lock: run a is at work on the same; expected one at a time")
     with refused, held(night, "run b"):
         pass
     other.kill()
@@ -27,7 +27,10 @@ def test_a_lock_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: P
 
 def test_a_place_where_no_lock_can_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be made .*expected a writable place"), held(tmp_path / "file/a", "b"):
+    with (
+        pytest.raises(OutputError, match=r"cannot be made .*expected a writable place"),
+        held(tmp_path / "file/a", "b"),
+    ):
         pass
 
 

@@ -8,6 +8,8 @@ from statistics import median
 
 LAST_DAY = "events of the last day"
 EMPTY = "share of users without a list"
+ROWS = "rows of "
+"""Begins the name of the count of a table's rows, which may be any number, but not none where there were some."""
 QUANTILES = (0.1, 0.5, 0.9)
 MIDDLE, SPREAD = "score quantile 0.5", "score spread, quantile 0.9 less 0.1"
 
@@ -90,6 +92,8 @@ def out_of_bounds(tonight: NightFigures, earlier: Sequence[NightFigures], bounds
         found.append(f"{EMPTY}: {empty:.1%}, expected at most {bounds.max_empty:.1%} on any night")
     if earlier:
         found += _too_far(tonight, earlier, bounds)
+        if bounds.max_fall is not None:
+            found += _emptied(tonight, earlier[-1])
         if bounds.same_columns:
             found += _changed_columns(tonight, earlier[-1])
     return found
@@ -108,6 +112,12 @@ def _too_far(tonight: NightFigures, earlier: Sequence[NightFigures], bounds: Bou
             yield f"{name}: {_said(kind, value)}, expected {expected}; {_had(kind, had)}" + _other_model(
                 kind, tonight, earlier
             )
+
+
+def _emptied(tonight: NightFigures, last: NightFigures) -> Iterator[str]:
+    for name, count in last.counts.items():
+        if name.startswith(ROWS) and count and tonight.counts.get(name) == 0:
+            yield f"{name}: 0, expected some; the night of {last.run_date} had {_said('counts', count)}"
 
 
 def _by_kind(night: NightFigures) -> dict[str, Mapping[str, float]]:
@@ -134,6 +144,8 @@ def _ranges(night: NightFigures, bounds: Bounds) -> dict[tuple[str, str], _Range
     """Return, by kind and name, what a figure may be where ``night`` is what is usual."""
     found = {}
     for name, value in night.counts.items():
+        if name.startswith(ROWS):
+            continue
         fall, rise = bounds.max_fall, bounds.max_rise
         if name == LAST_DAY:
             fall, rise = bounds.max_last_day_fall, None

@@ -6,7 +6,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 
 from llmrec import columns as C
-from llmrec.domain.bounds import EMPTY, LAST_DAY, Bounds, NightFigures
+from llmrec.domain.bounds import EMPTY, LAST_DAY, ROWS, Bounds, NightFigures
 from llmrec.domain.templates import names
 from llmrec.errors import GateError
 from llmrec.settings.config import Config
@@ -41,7 +41,7 @@ def columns_read(config: Config) -> dict[str, list[str]]:
 
 
 def figures_of_night(
-    tables: Mapping[str, DataFrame],
+    tables: Mapping[str, DataFrame | None],
     staged: DataFrame,
     listed: Mapping[str, int],
     config: Config,
@@ -56,7 +56,7 @@ def figures_of_night(
     """Put together what a night is compared by.
 
     Args:
-        tables: what the night was made of: items and users at least.
+        tables: what the night was made of; None for one that is not there.
         staged: its lists (spark.staging).
         listed: what `check_lists` counted.
         config: says which columns matter.
@@ -74,8 +74,13 @@ def figures_of_night(
         "eligible users": eligible,
         "available items": available,
     }
+    filled = {
+        table: rows for table in (C.USERS, C.CANDIDATES, C.DENIED, C.ALLOWED) if (rows := tables[table]) is not None
+    }
+    counts |= {f"{ROWS}{table}": rows.count() for table, rows in filled.items()}
     read = columns_read(config)
-    missing = [missing_shares(tables[table], table, read[table]) for table in (C.ITEMS, C.USERS)]
+    described = {table: rows for table in (C.ITEMS, C.USERS) if (rows := tables[table]) is not None}
+    missing = [missing_shares(rows, table, read[table]) for table, rows in described.items()]
     of_users = {
         "share of fallback users": listed["fallback"] / listed["users"],
         "share of short lists": listed["short"] / listed["users"],
@@ -85,7 +90,7 @@ def figures_of_night(
         run_date=run_date,
         model_version=model_version,
         counts={**{name: float(count) for name, count in counts.items()}, **of_lists},
-        shares={**of_users, **events.shares, **missing[0], **missing[1]},
+        shares={**of_users, **events.shares, **{name: share for one in missing for name, share in one.items()}},
         scores=scores,
         columns=columns,
     )

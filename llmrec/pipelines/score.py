@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from llmrec import __version__
 from llmrec import columns as C
 from llmrec.errors import InputTableError
+from llmrec.nn.artifact import library_versions
 from llmrec.pipelines.night import Night
 from llmrec.settings.config import Config
 from llmrec.settings.lists import Gates
@@ -18,21 +19,25 @@ from llmrec.settings.reporting import Log
 from llmrec.spark.items import AVAILABLE
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.splits import first_moment
+from llmrec.spark.tables import Commit
 from llmrec.spark.workers import FAILED
 
 
-def scoring_key(run_date: date, model_version: str, tables: Mapping[str, int], counted: object, config: Config) -> str:
+def scoring_key(
+    run_date: date, model_version: str, tables: Mapping[str, Commit], counted: object, config: Config
+) -> str:
     """Return what the lists of a night depend on, in 12 hexadecimal digits: the same key, the same lists.
 
     Args:
         run_date: the night.
         model_version: of the model.
-        tables: versions of the tables that are read.
+        tables: what was read of the tables.
         counted: what was counted for the catalogue; it lacks what could not be.
         config: all settings; how far a night may be from others and who is told of it change no list.
     """
     sha = config.model_copy(update={"gates": Gates(), "log": Log()}).sha
-    named = [__version__, str(run_date), model_version, sorted(tables.items()), str(counted), sha]
+    read = [f"{table} {commit.version} {commit.time}" for table, commit in sorted(tables.items())]
+    named = [__version__, library_versions(), str(run_date), model_version, read, str(counted), sha]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 
 

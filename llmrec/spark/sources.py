@@ -14,7 +14,7 @@ from llmrec import columns as C
 from llmrec.domain.table_names import is_catalog_name
 from llmrec.errors import InputTableError
 from llmrec.spark.schemas import SCHEMAS
-from llmrec.spark.tables import table_version
+from llmrec.spark.tables import last_commit
 
 MALFORMED = "_corrupt_record"
 """Spark's name for the column that holds a line of text it could not split into columns; null for a good line."""
@@ -80,8 +80,8 @@ def _require_mapping(where: str, contract: T.StructType, columns: Mapping[str, s
 def _load(spark: SparkSession, where: str, path: str, format: str, options: dict[str, str]) -> DataFrame:
     if options.get("mode", "PERMISSIVE").upper() != "PERMISSIVE":
         raise InputTableError(f"{where}: option mode is {options['mode']}; leave it out, bad lines go to quarantine")
-    if format == "delta" and not options and (version := table_version(spark, path)) is not None:
-        options = {"versionAsOf": str(version)}  # else each pass would read the table as it is by then
+    if format == "delta" and not options and (commit := last_commit(spark, path)) is not None:
+        options = {"versionAsOf": str(commit.version)}  # else each pass would read the table as it is by then
     if format in ("parquet", "delta") and is_catalog_name(path) and not path.endswith(f".{format}"):
         return spark.read.options(**options).table(path)
     if format == "csv":

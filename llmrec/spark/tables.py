@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from delta.tables import DeltaTable
@@ -103,16 +104,24 @@ def open_delta(spark: SparkSession, name: str) -> DeltaTable:
     return DeltaTable.forName(spark, name) if is_catalog_name(name) else DeltaTable.forPath(spark, name)
 
 
-def table_version(spark: SparkSession, name: str) -> int | None:
-    """Return the current version of the Delta table at ``name``; None if there is none.
+@dataclass(frozen=True)
+class Commit:
+    """A version of a Delta table. A table that was made anew, or put back from a copy, has the same numbers again."""
+
+    version: int
+    time: datetime
+
+
+def last_commit(spark: SparkSession, name: str) -> Commit | None:
+    """Return the current version of the Delta table at ``name``; None if there is no table.
 
     Raises InputTableError if its log cannot be read.
     """
     if not table_exists(spark, name):
         return None
     with _log_errors(name):
-        latest = open_delta(spark, name).history(1).select("version").first()
-    return int(latest[0]) if latest else None
+        latest = open_delta(spark, name).history(1).select("version", "timestamp").first()
+    return Commit(*latest) if latest else None
 
 
 def create_table(
@@ -142,7 +151,7 @@ def create_table(
 
 
 def create_latest(spark: SparkSession, name: str) -> None:
-    """Create the view ``name``_latest of the last run date in the table ``name`` if there is none.
+    """Create the view ``name``_latest of each scene's last run date in the table ``name`` if there is none.
 
     A table that is named by its path has no catalog for a view, so nothing is done. Raises OutputError if the view
     cannot be made.
@@ -153,7 +162,8 @@ def create_latest(spark: SparkSession, name: str) -> None:
     parts = parser.parseMultipartIdentifier(name)
     *schema, table = (parts.apply(place) for place in range(parts.size()))
     quoted, view = (".".join(_quoted(part) for part in (*schema, last)) for last in (table, f"{table}_latest"))
-    rows = f"SELECT * FROM {quoted} WHERE run_date = (SELECT max(run_date) FROM {quoted})"
+    last = f"SELECT scene, max(run_date) FROM {quoted} GROUP BY scene"
+    rows = f"SELECT * FROM {quoted} WHERE (scene, run_date) IN ({last})"
     try:
         spark.sql(f"CREATE VIEW IF NOT EXISTS {view} AS {rows}")
     except PySparkException as error:
@@ -188,13 +198,14 @@ def append_table(df: DataFrame, name: str) -> None:
     with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
 
 
-def replace_date(df: DataFrame, name: str, run_date: date) -> None:
-    """Replace exactly the rows of ``run_date`` in the existing table ``name`` by ``df``, in one atomic commit.
+def replace_night(df: DataFrame, name: str, run_date: date, scene: str) -> None:
+    """Replace exactly the rows of ``run_date`` and ``scene`` in the existing table ``name`` by ``df``, in one commit.
 
     Columns that a table of an older version lacks are added to it. Raises OutputError if it cannot be written, or if
     another run published the same date meanwhile.
     """
-    only = f"run_date = '{run_date.isoformat()}'"
+    quoted = scene.replace("\\", "\\\\").replace("'", "\\'")
+    only = f"run_date = '{run_date.isoformat()}' AND scene = '{quoted}'"
     writer = df.write.format("delta").mode("overwrite").option("replaceWhere", only).option("mergeSchema", "true")
     with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
 
@@ -207,6 +218,7 @@ _UNWRITABLE = (
     "DELTA_CANNOT_CREATE_LOG_PATH",
     "No space left",
     "Read-only file",
+    "Disk quota exceeded",
 )
 """Signs, in an error's text, that a place cannot be written."""
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrec.domain.bounds import EMPTY, LAST_DAY, QUANTILES, Bounds, NightFigures, out_of_bounds, score_figures
+from llmrec.domain.bounds import EMPTY, LAST_DAY, QUANTILES, ROWS, Bounds, NightFigures, out_of_bounds, score_figures
 
 FIRST = date(2026, 1, 1)
 BOUNDS = Bounds(
@@ -26,6 +26,21 @@ def night(day: int = 0, *, users: float = 100.0, late: float = 50.0, fallback: f
 
 
 WEEK = [night(day) for day in range(7)]
+
+
+def with_rows(of: NightFigures, denied: float) -> NightFigures:
+    return replace(of, counts={**of.counts, f"{ROWS}denied": denied})
+
+
+def test_a_table_may_have_any_number_of_rows_but_none_where_there_were_some() -> None:
+    week = [with_rows(one, 40) for one in WEEK]
+    assert out_of_bounds(with_rows(night(7), 0), week, BOUNDS) == [
+        "rows of denied: 0, expected some; the night of 2026-01-07 had 40"
+    ]
+    assert not out_of_bounds(with_rows(night(7), 0), week, OFF)
+    for passes in (with_rows(night(7), 1), with_rows(night(7), 4000), night(7)):
+        assert not out_of_bounds(passes, week, BOUNDS)
+    assert not out_of_bounds(with_rows(night(7), 9), [with_rows(one, 0) for one in WEEK], BOUNDS)
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,20 @@ _NEXT_DAY = "2026-02-02"
 
 
 def run_beside(shops: Shops) -> Outcome:
-    """Hold a run while it makes lists; meanwhile the same date is refused, and the next one is published."""
+    """Hold a run while it makes lists; meanwhile the same date is refused, and the next one is published.
+
+    What else is asked for that date makes no difference: it is of other settings, so the lists are others too.
+    """
     shop, outcome = shops.fresh(), Outcome()
     held = shop.start("score")
     outcome.expect(held.said("[score] scores ..."), "no lists were made")
-    while not held.over and not any((folder / "owner").exists() for folder in shop.staged()):
+    while not held.over and not shop.staged():
         time.sleep(0.01)
     held.send(signal.SIGSTOP)
-    same = shop.run("score")
-    outcome.expect(same.code == 2, f"a second run of the date ended with {same.code}, expected 2: {same.said[-600:]}")
-    outcome.expect("is at work on the same; expected one at a time" in same.said, f"it said {same.said[-600:]}")
+    for settings in ([], ["score.top_n=2"]):
+        same = shop.run("score", *settings)
+        outcome.expect(same.code == 2, f"a second run of the date ended with {same.code}: {same.said[-600:]}")
+        outcome.expect("is at work on the same; expected one at a time" in same.said, f"it said {same.said[-600:]}")
     shops.untouched(shop, outcome)
     other = shop.run("score", day=_NEXT_DAY)
     outcome.expect(other.code == 0, f"the run of another date ended with {other.code}: {other.said[-600:]}")

@@ -24,6 +24,7 @@ def disturb(shops: Shops, kind: str, folder: str, line: str, says: str) -> Outco
 FAULTS = [
     Fault(name, partial(disturb, kind=kind, folder=folder, line=line, says=says))
     for name, kind, folder, line, says in (
+        ("disk full for the catalogue", "full", "work", "[score] catalogue ...", "a file cannot be written ("),
         ("disk full in staging", "full", "work", "[score] scores ...", "No space left"),
         ("disk full in publish", "full", "lake", "[score] publish ...", "No space left"),
         ("a read-only folder for staging", "read-only", "work", "", "Read-only"),

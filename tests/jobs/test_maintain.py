@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from llmrec import columns as C
 from llmrec.spark.schemas import SCHEMAS
-from llmrec.spark.tables import append_table, create_table, replace_date
+from llmrec.spark.tables import append_table, create_table, replace_night
 
 NIGHTS = 5
 maintain = importlib.import_module("maintain")
@@ -26,7 +26,7 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
         rows = [
             (day, user, "home", 1, f"i{night}", 0.5, ["dense"], "m", "r", None, 1.0, None) for user in ("a", "b", "c")
         ]
-        replace_date(spark.createDataFrame(rows, SCHEMAS[C.RECOMMENDATIONS]).repartition(3), lists, day)
+        replace_night(spark.createDataFrame(rows, SCHEMAS[C.RECOMMENDATIONS]).repartition(3), lists, day, "home")
         ran = [("r", "score", "publish", "done", started, 1.0, "sha", day, 1, 1, {}, "m", {}, None, None)]
         append_table(spark.createDataFrame(ran, SCHEMAS[C.RUNS]), runs)
         append_table(spark.range(1).selectExpr("'theirs' AS user_id"), events)

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from llmrec.errors import ArtifactError, InputTableError, LlmrecError, OutputError
 from llmrec.spark.failures import explained
-from llmrec.spark.tables import table_exists, table_version, with_output_errors
+from llmrec.spark.tables import last_commit, table_exists, with_output_errors
 
 
 def error_of(query: Callable[[], object]) -> Exception:
@@ -60,7 +60,7 @@ def test_a_cut_log_is_named(spark: SparkSession, name: str, keep: int) -> None:
     log.write_bytes(log.read_bytes()[:keep])
     for checksum in log.parent.glob("*.crc"):
         checksum.unlink()
-    for ask in (table_exists, table_version):
+    for ask in (table_exists, last_commit):
         with pytest.raises(InputTableError, match=r"other: its Delta log cannot be read \(.*\); expected it whole"):
             ask(spark, str(other))
 
@@ -88,3 +88,13 @@ def test_a_full_disk_in_a_worker_is_an_error_of_the_place(spark: SparkSession) -
 
     with pytest.raises(OutputError, match=r"^work: here: cannot be written \(No space left\)"):
         with_output_errors("work: here", spark.range(1).mapInPandas(write, "id long").collect)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device", "work/catalogue/x.npy"), OSError("1000 requested and 24 written")]
+)
+def test_a_disk_that_is_full_where_the_driver_writes_is_no_bug(error: OSError) -> None:
+    known = explained(error)
+    assert isinstance(known, OutputError)
+    assert f"({error.strerror or error}); expected room" in str(known)
+    assert explained(OSError(2, "No such file or directory", "x")) is None

@@ -2,25 +2,31 @@ from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.spark.schemas import SCHEMAS
-from llmrec.spark.tables import create_latest, create_table, replace_date
+from llmrec.spark.tables import create_latest, create_table, replace_night
 
 
-def test_a_date_is_replaced_alone_and_a_table_of_an_older_version_gets_the_new_column(
+def test_a_date_of_a_scene_is_replaced_alone_and_a_table_of_an_older_version_gets_the_new_column(
     spark: SparkSession, tmp_path: Path
 ) -> None:
+    mine, other = "at 'home' \\", "cart"
+    rows_before = [(day, scene, item) for day in (1, 2) for scene in (mine, other) for item in "ab"]
     old = spark.createDataFrame(
-        [(date(2026, 1, day), item) for day in (1, 2) for item in "ab"], "run_date date, item_id string"
+        [(date(2026, 1, day), scene, item) for day, scene, item in rows_before],
+        "run_date date, scene string, item_id string",
     )
     old.write.format("delta").partitionBy("run_date").save(str(tmp_path / "lists"))
-    new = spark.createDataFrame([(date(2026, 1, 2), "c", 0.5)], "run_date date, item_id string, propensity double")
-    replace_date(new, str(tmp_path / "lists"), date(2026, 1, 2))
-    rows = spark.read.format("delta").load(str(tmp_path / "lists")).orderBy("run_date", "item_id").collect()
-    assert [(row["run_date"].day, row["item_id"], row["propensity"]) for row in rows] == [
-        (1, "a", None), (1, "b", None), (2, "c", 0.5)
-    ]  # fmt: skip
+    kinds = "run_date date, scene string, item_id string, propensity double"
+    new = spark.createDataFrame([(date(2026, 1, 2), mine, "c", 0.5)], kinds)
+    replace_night(new, str(tmp_path / "lists"), date(2026, 1, 2), mine)
+    rows = spark.read.format("delta").load(str(tmp_path / "lists")).collect()
+    assert {(row["run_date"].day, row["scene"], row["item_id"], row["propensity"]) for row in rows} == {
+        *((day, scene, item, None) for day, scene, item in rows_before if (day, scene) != (2, mine)),
+        (2, mine, "c", 0.5),
+    }
 
 
 def lists(spark: SparkSession, day: int, *items: str) -> DataFrame:
@@ -38,7 +44,7 @@ def test_a_serving_store_that_copies_only_the_changes_holds_what_the_table_holds
     create_table(spark, name, C.RECOMMENDATIONS, partition_by=C.RUN_DATE)
     store: set[tuple[object, ...]] = set()
     for version, (day, *items) in enumerate([(1, "a", "b"), (2, "b", "c"), (2, "b", "d")], 1):
-        replace_date(lists(spark, day, *items), name, date(2026, 1, day))
+        replace_night(lists(spark, day, *items), name, date(2026, 1, day), "home")
         feed = spark.read.format("delta").option("readChangeFeed", "true").option("startingVersion", version).load(name)
         changes = [(row["_change_type"], (row["run_date"], row["rank"], row["item_id"])) for row in feed.collect()]
         store -= {row for kind, row in changes if kind == "delete"}
@@ -48,12 +54,14 @@ def test_a_serving_store_that_copies_only_the_changes_holds_what_the_table_holds
     assert len(store) == 4
 
 
-def test_a_table_of_a_catalog_has_a_view_of_its_last_date(spark: SparkSession) -> None:
+def test_a_table_of_a_catalog_has_a_view_of_each_scenes_last_date(spark: SparkSession) -> None:
     spark.sql("CREATE SCHEMA IF NOT EXISTS `2026_lists`")
     name = "`2026_lists`.recommendations"
     create_table(spark, name, C.RECOMMENDATIONS, partition_by=C.RUN_DATE)
     for day, items in ((1, "ab"), (2, "c")):
         create_latest(spark, name)
-        replace_date(lists(spark, day, *items), name, date(2026, 1, day))
+        replace_night(lists(spark, day, *items), name, date(2026, 1, day), "home")
+    cart = lists(spark, 1, "z").withColumn("scene", F.lit("cart"))
+    replace_night(cart, name, date(2026, 1, 1), "cart")
     latest = spark.table("`2026_lists`.recommendations_latest")
-    assert [(row["run_date"].day, row["item_id"]) for row in latest.collect()] == [(2, "c")]
+    assert {(row["run_date"].day, row["item_id"]) for row in latest.collect()} == {(1, "z"), (2, "c")}

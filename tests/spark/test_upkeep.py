@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from llmrec.spark.tables import replace_date
+from llmrec.spark.tables import replace_night
 from llmrec.spark.upkeep import Size, compact, drop_days, latest_day, vacuum
 
 DAY = 24 * 3600
 
 
 def publish(spark: SparkSession, name: str, day: int, items: str) -> None:
-    rows = spark.createDataFrame([(date(2026, 1, day), item) for item in items], "run_date date, item_id string")
+    rows = [(date(2026, 1, day), "home", item) for item in items]
+    lists = spark.createDataFrame(rows, "run_date date, scene string, item_id string")
     if not Path(name).exists():
-        rows.limit(0).write.format("delta").partitionBy("run_date").save(name)
-    replace_date(rows.repartition(2), name, date(2026, 1, day))
+        lists.limit(0).write.format("delta").partitionBy("run_date").save(name)
+    replace_night(lists.repartition(2), name, date(2026, 1, day), "home")
 
 
 def grow_old(name: str, days: int) -> None:
