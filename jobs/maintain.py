@@ -1,21 +1,24 @@
-"""Keep the tables small: drop old dates, merge small files, delete files that no reader needs any more.
+"""Keep the tables small: drop old dates and vectors, merge small files, delete files that no reader needs any more.
 
     spark-submit jobs/maintain.py --config conf/demo.yaml
 
 It may run beside any other job, so it merges no file of what another may be replacing. Tables that are not llmrec's to
-write, such as events where no source is named, are left alone.
+write, such as events where no source is named, are left alone. What killed runs left in the folder work goes too.
 """
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from llmrec import columns as C
 from llmrec.cli import Job, Run
+from llmrec.leftovers import remove_leftovers
 from llmrec.pipelines.prepare import ORDER
 from llmrec.spark.upkeep import Size, compact, drop_days, latest_day, vacuum
+from llmrec.spark.vector_cache import drop_old_encoders
 
 _DAYS = {
     **dict.fromkeys((C.RECOMMENDATIONS, C.NIGHTS, C.METRICS), C.RUN_DATE),
@@ -49,6 +52,8 @@ def main(run: Run) -> None:
             stage.rows_out = kept.dropped
             stage.counts = {"dropped": kept.dropped, "files": kept.after.files, "bytes": kept.after.size}
         found.append(kept)
+    with run.stage("work") as stage:
+        stage.counts = {"dropped": remove_leftovers(Path(run.config.work), run.config.maintain.keep_files_days)}
     _show(found, run)
 
 
@@ -57,6 +62,8 @@ def _keep(run: Run, table: str) -> _Kept:
     before, dropped = Size.of(spark, name), 0
     if table in _DAYS:
         dropped = drop_days(spark, name, _DAYS[table], settings.keep_days)
+    elif table == C.ITEM_VECTORS:
+        dropped = drop_old_encoders(spark, name, settings.keep_days)
     if table == C.RECOMMENDATIONS:
         # The last date may be published anew at this moment, which merging its files would disturb.
         last = latest_day(spark, name, C.RUN_DATE)

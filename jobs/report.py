@@ -1,4 +1,4 @@
-"""Write the HTML report on one run date and print a summary: reads all tables, writes one page.
+"""Write the HTML report on one run date of a scene and print a summary: reads all tables, writes one page.
 
     spark-submit jobs/report.py --config conf/demo.yaml [--run-date 2026-01-31]
 
@@ -8,6 +8,8 @@ Without --run-date it reports on the latest date in recommendations.
 import sys
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+
+from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.cli import Job, Run
@@ -22,7 +24,7 @@ def main(run: Run) -> None:
     """Gather the figures, write the page, print the summary."""
     with run.stage("gather") as stage:
         tables = ReportTables(
-            recommendations=run.read(C.RECOMMENDATIONS),
+            recommendations=run.read(C.RECOMMENDATIONS).filter(F.col(C.SCENE) == run.config.score.scene),
             events=run.read(C.EVENTS),
             items=run.read(C.ITEMS),
             users=run.read(C.USERS, optional=True),

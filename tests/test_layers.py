@@ -26,11 +26,12 @@ MAY_IMPORT = {
     "progress": NN,
     "registry": BOTTOM,
     "lock": BOTTOM,
+    "leftovers": set(),
     "watch": {"watch", *DOMAIN},
     "cli": {"config", "lock", "settings", "watch", *SPARK},
     "models": {"cli", "registry", "settings", "pipelines", *SPARK},
     "export": {"cli", "models", "settings", "pipelines", *SPARK},
-    "jobs": {"cli", "export", "lock", "models", "progress", "pipelines", "report", *SPARK},
+    "jobs": {"cli", "export", "leftovers", "lock", "models", "progress", "pipelines", "report", *SPARK},
 }
 """What the modules of each layer may import of llmrec. Settings reach a job by way of cli."""
 KNOW_SPARK = {"spark", "pipelines", "progress", "cli", "models", "export", "jobs"}

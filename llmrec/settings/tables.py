@@ -75,6 +75,8 @@ class Maintain(Settings):
     """What the tables keep when maintain has run."""
 
     keep_days: PositiveInt = 90
-    """Days before the last one that recommendations, nights, metrics, runs and quarantine keep."""
+    """Days before the last one that recommendations, nights, metrics, runs and quarantine keep. Vectors of an encoder
+    go when it had nothing new to encode for as long."""
     keep_files_days: int = Field(default=7, ge=7)
-    """Days for which a reader of an older version finds its files."""
+    """Days for which a reader of an older version finds its files, and for which the folder work keeps what a killed
+    run left."""

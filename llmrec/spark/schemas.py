@@ -44,7 +44,11 @@ SCHEMAS: dict[str, T.StructType] = {
     C.DENIED: _table({C.ITEM: _STRING}, {C.USER: _STRING}),
     C.ITEM_VECTORS: _table(
         {C.MODEL_VERSION: _STRING, C.TEXT_SHA: _STRING},
-        {C.TOKENS: T.ArrayType(T.IntegerType()), C.VECTOR: T.ArrayType(T.FloatType())},
+        {
+            C.TOKENS: T.ArrayType(T.IntegerType()),
+            C.VECTOR: T.ArrayType(T.FloatType()),
+            C.ENCODED_AT: T.TimestampType(),
+        },
     ),
     C.RECOMMENDATIONS: _table(
         {

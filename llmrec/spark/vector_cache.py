@@ -1,13 +1,17 @@
 """Keeps item_vectors complete: a text is tokenised and encoded once per encoder version."""
 
+from datetime import timedelta
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.spark.items import missing_vectors
 from llmrec.spark.shipping import Shipped
-from llmrec.spark.tables import append_table, create_table, read_table
+from llmrec.spark.tables import append_table, create_table, open_delta, read_table, with_output_errors
 from llmrec.spark.workers import encode_items
+
+_TEXTS_PER_TASK = 20_000
 
 
 def ensure_vectors(
@@ -23,11 +27,26 @@ def ensure_vectors(
     distinct, encoded = items.select(C.TEXT_SHA).distinct().count(), missing.count()
     if encoded:
         tasks = max(spark.sparkContext.defaultParallelism, encoded // _TEXTS_PER_TASK)
-        append_table(encode_items(missing.repartition(tasks), encoder, encoder_version), table)
+        new = encode_items(missing.repartition(tasks), encoder, encoder_version)
+        append_table(new.withColumn(C.ENCODED_AT, F.current_timestamp()), table)
     missing.unpersist()
     current = read_table(spark, table, C.ITEM_VECTORS).filter(F.col(C.MODEL_VERSION) == encoder_version)
     # Two runs may encode the same text at the same time; their rows are equal.
     return current.dropDuplicates([C.TEXT_SHA]), {"texts": distinct, "encoded": encoded}
 
 
-_TEXTS_PER_TASK = 20_000
+def drop_old_encoders(spark: SparkSession, table: str, keep: int) -> int:
+    """Delete the vectors of encoders that encoded nothing in the last ``keep`` days before the latest did; count them.
+
+    One that is still in use has its texts encoded once more. Raises OutputError if the table cannot be written.
+    """
+    vectors = read_table(spark, table, C.ITEM_VECTORS)
+    last = vectors.groupBy(C.MODEL_VERSION).agg(F.max(C.ENCODED_AT).alias("last"), F.count("*").alias("rows")).collect()
+    latest = max((row["last"] for row in last if row["last"]), default=None)
+    if latest is None:
+        return 0
+    earliest = latest - timedelta(days=keep)
+    old = {row[C.MODEL_VERSION]: row["rows"] for row in last if not row["last"] or row["last"] < earliest}
+    if old:
+        with_output_errors(table, lambda: open_delta(spark, table).delete(F.col(C.MODEL_VERSION).isin(list(old))))
+    return sum(old.values())
