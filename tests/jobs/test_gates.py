@@ -164,3 +164,14 @@ def test_who_forces_is_the_task_of_airflow_or_the_user_of_the_system(monkeypatch
 
     monkeypatch.setattr("getpass.getuser", nameless)
     assert score.who({}).startswith("user ")
+
+
+def test_the_lists_of_another_scene_stand_beside_those_of_a_date(spark: SparkSession, folder: Path) -> None:
+    def count(name: str) -> dict[str, int]:
+        rows = table(spark, folder, name).filter("run_date = '2026-02-02'").groupBy("scene").count().collect()
+        return {row["scene"]: row["count"] for row in rows}
+
+    lists = count("recommendations")["default"]
+    assert run("score", folder, "score.scene=it's a cart", run_date="2026-02-02") == 0
+    assert count("recommendations") == {"default": lists, "it's a cart": lists}
+    assert count("nights") == {"default": 1, "it's a cart": 1}
