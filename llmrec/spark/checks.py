@@ -138,7 +138,7 @@ def _told(parsed: DataFrame, table: str, keep_text: bool) -> Column:
     lengths = {name: length(name).alias(name) for name in names}
     values = [lengths[name] if name == C.TEXT else F.col(ROW)[name].alias(name) for name in names]
     return F.when(
-        F.col(C.REASON) == MALFORMED_LINE, F.to_json(F.struct(*lengths.values()), as_json)
+        F.col(C.REASON).startswith(MALFORMED_LINE), F.to_json(F.struct(*lengths.values()), as_json)
     ).otherwise(F.to_json(F.struct(*values), as_json))  # fmt: skip
 
 

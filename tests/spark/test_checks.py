@@ -270,9 +270,11 @@ def test_quarantine_says_how_long_a_text_was_and_not_what_a_user_wrote(spark: Sp
     rows = [
         ("u", "i", None, TIME, written, None),
         (written, "i", "buy", TIME, None, "a torn line"),
+        ("buy", written, "i", TIME, None, "a line whose item is none either"),
         ("v", "i", None, TIME, None, None),
     ]
-    parsed = parse_rows(spark.createDataFrame(rows, schema), "events", LIMITS).persist()
+    items = spark.createDataFrame([("i", "Film")], "item_id string, title string")
+    parsed = refuse_unknown_items(parse_rows(spark.createDataFrame(rows, schema), "events", LIMITS), items).persist()
 
     def told(**keep: bool) -> list[str]:
         return sorted(
@@ -284,9 +286,11 @@ def test_quarantine_says_how_long_a_text_was_and_not_what_a_user_wrote(spark: Sp
         f'{{"user_id":"u","item_id":"i","event":null,"event_time":"{TIME}","text":"(15 characters)"}}',
         f'{{"user_id":"(15 characters)","item_id":"(1 characters)","event":"(3 characters)","event_time":"{short}",'
         '"text":null}',
+        f'{{"user_id":"(3 characters)","item_id":"(15 characters)","event":"(1 characters)","event_time":"{short}",'
+        '"text":null}',
         f'{{"user_id":"v","item_id":"i","event":null,"event_time":"{TIME}","text":null}}',
     ])  # fmt: skip
-    assert sum(written in row for row in told(keep_text=True)) == 2
+    assert sum(written in row for row in told(keep_text=True)) == 3
     items = parse_rows(
         spark.createDataFrame([(None, "x", "a text")], "item_id string, title string, text string"), "items", LIMITS
     )
