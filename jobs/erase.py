@@ -73,7 +73,7 @@ def main(run: Run) -> None:
         for place, count in stage.counts.items():
             found.add_row(place, "", f"{count:,}" if count >= 0 else "not read")
     Console(width=None if sys.stdout.isatty() else 120).print(found)
-    print(_say(stage.counts, marked))
+    print(_say(stage.counts, list(filter(run.has, theirs)), marked))
 
 
 def _mark(run: Run, erased: DataFrame) -> list[str] | None:
@@ -106,8 +106,12 @@ def _left(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, int]:
     return found
 
 
-def _say(left: dict[str, int], marked: list[str] | None) -> str:
+def _say(left: dict[str, int], theirs: list[str], marked: list[str] | None) -> str:
     lines = []
+    if theirs:
+        lines.append(
+            f"history not touched, as others write them: {', '.join(theirs)}; --also TABLE cleans one, history and all"
+        )
     still = [place for place, count in left.items() if count > 0]
     if still:
         lines.append(

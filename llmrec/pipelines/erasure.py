@@ -45,10 +45,13 @@ def read_ids(path: Path) -> list[str]:
 def ours_and_theirs(config: Config, also: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the tables that are to be cleaned, and those with rows of users that others write.
 
-    Others write what prepare would, where it has no source for it, unless the table is named in ``also``.
+    Others write what prepare would, where prepare does not: all without a source where prepare has nothing to run on,
+    else those of them that have a name of their own (the others it empties). A table named in ``also`` is cleaned.
     """
+    may_prepare = config.sources.events and config.sources.items
     without_source = [table for table in ORDER if not getattr(config.sources, table)]
-    theirs = [table for table in (*OF_USERS, *SUPPLIED) if table in (*without_source, *SUPPLIED) and table not in also]
+    of_others = [table for table in without_source if not may_prepare or table in config.tables.names]
+    theirs = [table for table in (*OF_USERS, *SUPPLIED) if table in (*of_others, *SUPPLIED) and table not in also]
     return [table for table in (*OF_USERS, *SUPPLIED) if table not in theirs], theirs
 
 
