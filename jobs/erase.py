@@ -57,7 +57,7 @@ def main(run: Run) -> None:
             found.add_row(f"{run.config.work}: {what}", f"{count:,}", "")
     with run.stage("report"):
         dropped = drop_report(Path(run.config.report.path), ids)
-        found.add_row(f"{run.config.report.path}: the page", f"{dropped:d}", "")
+        found.add_row(f"{run.config.report.path}: pages", f"{dropped:,}", "")
     for table in filter(run.has, ours):
         with run.stage(table) as stage:
             stage.rows_out = remove_rows(run.spark, run.table(table), table, erased)

@@ -1,16 +1,17 @@
 """Where users may be found beside the tables, and taking them out of there: the work folder and the report."""
 
-import html
 import re
 import shutil
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from markupsafe import escape
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.printable import printable
 from llmrec.errors import ConfigError
 from llmrec.pipelines.prepare import ORDER
 from llmrec.settings.config import Config
@@ -22,16 +23,18 @@ OF_USERS = (C.EVENTS, C.USERS, C.IMPRESSIONS, C.QUARANTINE, C.RECOMMENDATIONS)
 SUPPLIED = (C.CANDIDATES, C.DENIED)
 """The same of tables that others write."""
 _LEFT_BY_RUNS = re.compile(r"[0-9a-f]{12}|(score|training)-[0-9a-f]{12}")
+_UNFINISHED_PAGE = re.compile(r"\.report-[a-z0-9_]{8}")
+"""As jobs/report.py leaves it when it is killed."""
 _KEPT = "kept"
 
 
 def read_ids(path: Path) -> list[str]:
     """Read user ids, one a line, as the tables hold them: without blanks around them.
 
-    Raises ConfigError if the file cannot be read or names nobody.
+    A byte order mark is none of the first. Raises ConfigError if the file cannot be read or names nobody.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"--users: {path} cannot be read ({error}); expected a text file with one id a line"
@@ -75,10 +78,12 @@ def clear_work(work: Path, erased: DataFrame, own: str) -> dict[str, int]:
     return {"folders of runs": len(left), "files kept for later nights": forget_users(work / _KEPT, erased)}
 
 
-def drop_report(path: Path, ids: Sequence[str]) -> bool:
-    """Delete the page at ``path`` if it shows one of ``ids``; tell whether it did."""
-    page = path.read_text(encoding="utf-8") if path.is_file() else ""
-    shown = any(re.search(rf"(?<!\w){re.escape(html.escape(one))}(?!\w)", page) for one in ids)
-    if shown:
-        path.unlink()
-    return shown
+def drop_report(path: Path, ids: Sequence[str]) -> int:
+    """Delete the page at ``path`` if it shows one of ``ids``, and unfinished ones beside it; return how many went."""
+    page, written = path.read_text(encoding="utf-8") if path.is_file() else "", (str(escape(printable(i))) for i in ids)
+    shown = any(one in page and re.search(rf"(?<!\w){re.escape(one)}(?!\w)", page) for one in written)
+    gone = [path] if shown else []
+    gone += [left for left in sorted(path.parent.glob(".report-*")) if _UNFINISHED_PAGE.fullmatch(left.name)]
+    for left in gone:
+        left.unlink()
+    return len(gone)

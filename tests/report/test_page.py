@@ -2,13 +2,15 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from markupsafe import escape
 
 from llmrec.domain.features import NAMES
+from llmrec.pipelines.erasure import drop_report
 from llmrec.report import plots
-from llmrec.report.facts import Facts, Metric, SegmentCount
+from llmrec.report.facts import Facts, Metric, SampleUser, SegmentCount
 from llmrec.report.page import render_page
 
 
@@ -209,3 +211,15 @@ def test_the_page_says_how_much_noise_counts_by_segment_have(facts: Facts) -> No
     assert "&epsilon; = 0.5" in page
     assert "noise" not in render_page(replace(facts, segments=segments))
     assert "Who was served" not in render_page(facts)
+
+
+@pytest.mark.parametrize("user", ["O'Hara", 'the "boss"', "<b>&co", "red\u202etea", "plain"])
+def test_a_page_is_deleted_if_it_shows_a_user_and_stays_for_the_others(user: str, facts: Facts, tmp_path: Path) -> None:
+    page, unfinished = tmp_path / "report.html", tmp_path / ".report-ab12_z9x"
+    page.write_text(render_page(replace(facts, samples=(SampleUser(user, None, (), ()),))), encoding="utf-8")
+    (tmp_path / ".report-mine.html").write_text("")
+    assert drop_report(page, ["somebody else", "plai"]) == 0
+    unfinished.write_bytes(b"<p>torn \xc3")  # as a report leaves that was killed
+    assert drop_report(page, ["somebody else", user]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [".report-mine.html"]
+    assert drop_report(page, [user]) == 0
