@@ -21,7 +21,7 @@ from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.errors import ConfigError, InputTableError
 from llmrec.models import mark_models
 from llmrec.pipelines.erasure import SUPPLIED, clear_work, drop_report, first_day, ours_and_theirs, read_ids
-from llmrec.spark.erasure import clean_messages, count_of, erased_ids, forget_history, remove_rows
+from llmrec.spark.erasure import Found, clean_messages, erased_ids, find, forget_history, remove_rows
 from llmrec.spark.pseudonyms import ids_of_source, pseudonym
 from llmrec.spark.sources import read_source, source_errors
 from llmrec.spark.tables import open_delta
@@ -41,39 +41,44 @@ def main(run: Run) -> None:
     if run.args.users is None:
         raise ConfigError("--users: missing, expected a file with one user id a line")
     ids = read_ids(run.args.users)
-    users = len(ids)
+    whose = dict(zip(ids, ids, strict=True))
     if run.config.privacy.pseudonyms:
         key = run.secret(PSEUDONYMS)
-        ids += [pseudonym(one, key) for one in ids]
-    erased = erased_ids(run.spark, ids).persist()
+        whose |= {pseudonym(one, key): one for one in ids}
+    erased = erased_ids(run.spark, list(whose)).persist()
     ours, theirs = ours_and_theirs(run.config, run.args.also)
-    found = Table(title=f"{users:,} users")
+    shown = Table(title=f"{len(ids):,} users")
     for name in ("place", "removed", "left"):
-        found.add_column(name, justify="left" if name == "place" else "right")
+        shown.add_column(name, justify="left" if name == "place" else "right")
     marked = _mark(run, erased)
     with run.stage("work") as stage:
         stage.counts = clear_work(Path(run.config.work), erased, run.run_id)
         for what, count in stage.counts.items():
-            found.add_row(f"{run.config.work}: {what}", f"{count:,}", "")
+            shown.add_row(f"{run.config.work}: {what}", f"{count:,}", "")
     with run.stage("report"):
-        dropped = drop_report(Path(run.config.report.path), ids)
-        found.add_row(f"{run.config.report.path}: pages", f"{dropped:,}", "")
+        dropped = drop_report(Path(run.config.report.path), list(whose))
+        shown.add_row(f"{run.config.report.path}: pages", f"{dropped:,}", "")
+    known: set[str] = set()
     for table in filter(run.has, ours):
         with run.stage(table) as stage:
-            stage.rows_out = remove_rows(run.spark, run.table(table), table, erased)
+            found = remove_rows(run.spark, run.table(table), table, erased)
             forget_history(run.spark, run.table(table), run.now)
-            found.add_row(run.table(table), f"{stage.rows_out:,}", "0")
+            stage.rows_out = found.rows
+            known |= found.ids
+            shown.add_row(run.table(table), f"{found.rows:,}", "0")
     if run.has(C.RUNS):
         with run.stage("messages") as stage:
-            stage.rows_out = clean_messages(run.spark, run.table(C.RUNS), ids)
+            stage.rows_out = clean_messages(run.spark, run.table(C.RUNS), list(whose))
             forget_history(run.spark, run.table(C.RUNS), run.now)
-            found.add_row(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
+            shown.add_row(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
     with run.stage("not touched") as stage:
-        stage.counts = _left(run, theirs, erased)
-        for place, count in stage.counts.items():
-            found.add_row(place, "", f"{count:,}" if count >= 0 else "not read")
-    Console(width=None if sys.stdout.isatty() else 120).print(found)
-    print(_say(stage.counts, list(filter(run.has, theirs)), marked))
+        others = _of_others(run, theirs, erased)
+        stage.counts = {place: found.rows if found else -1 for place, found in others.items()}
+        for place, found_there in others.items():
+            known |= found_there.ids if found_there else set()
+            shown.add_row(place, "", f"{found_there.rows:,}" if found_there else "not read")
+    Console(width=None if sys.stdout.isatty() else 120).print(shown)
+    print(_say(stage.counts, list(filter(run.has, theirs)), marked, len(ids) - len({whose[one] for one in known})))
 
 
 def _mark(run: Run, erased: DataFrame) -> list[str] | None:
@@ -87,11 +92,11 @@ def _mark(run: Run, erased: DataFrame) -> list[str] | None:
     return marked
 
 
-def _left(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, int]:
-    """Count the users' rows in places that are not llmrec's to write; -1 where they cannot be read."""
-    found = {}
+def _of_others(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, Found | None]:
+    """Find the users in places that are not llmrec's to write; None where they cannot be read."""
+    found: dict[str, Found | None] = {}
     for table in filter(run.has, theirs):
-        found[run.table(table)] = count_of(open_delta(run.spark, run.table(table)).toDF(), table, erased)
+        found[run.table(table)] = find(open_delta(run.spark, run.table(table)).toDF(), table, erased)
     for table in (C.EVENTS, C.USERS, C.IMPRESSIONS):
         source = getattr(run.config.sources, table)
         if source is None:
@@ -100,14 +105,16 @@ def _left(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, int]:
         try:
             with source_errors(where):
                 rows = ids_of_source(read_source(run.spark, table, **source.model_dump()))
-                found[where] = -1 if rows is None else count_of(rows, table, erased)
+                found[where] = None if rows is None else find(rows, table, erased)
         except InputTableError:  # it is said that it was not read, and an erasure must not wait for a source
-            found[where] = -1
+            found[where] = None
     return found
 
 
-def _say(left: dict[str, int], theirs: list[str], marked: list[str] | None) -> str:
+def _say(left: dict[str, int], theirs: list[str], marked: list[str] | None, unknown: int) -> str:
     lines = []
+    if unknown:
+        lines.append(f"{unknown:,} of the ids are in no table and no source that was read")
     if theirs:
         lines.append(
             f"history not touched, as others write them: {', '.join(theirs)}; --also TABLE cleans one, history and all"

@@ -8,6 +8,7 @@ steps may be taken again at any time, and readers of the present version see not
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +23,7 @@ from llmrec.spark.convert import BLANKS
 from llmrec.spark.tables import open_delta, with_output_errors
 from llmrec.spark.upkeep import vacuum
 
-_ROWS, _ERASED = "rows", "erased"
+_ROWS, _ERASED, _NUMBER = "rows", "erased", "_row_number"
 _OF_VERSION = re.compile(r"\.?(\d{20})\..+")
 """What the log has of a version: commit, checkpoint, checksum, and the unfinished file of a killed writer."""
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
@@ -33,22 +34,34 @@ def erased_ids(spark: SparkSession, ids: list[str]) -> DataFrame:
     return spark.createDataFrame([(one,) for one in ids], f"{C.USER} string")
 
 
-def count_of(rows: DataFrame, table: str, erased: DataFrame) -> int:
-    """Count those of the ``rows`` of ``table`` that are of ``erased`` users."""
-    return rows.alias(_ROWS).join(erased.alias(_ERASED), on=_matches(table), how="left_semi").count()
+@dataclass(frozen=True)
+class Found:
+    """What there is of erased users in a table."""
+
+    rows: int
+    ids: frozenset[str]
+    """Those of the erased that have a row there."""
 
 
-def remove_rows(spark: SparkSession, name: str, table: str, erased: DataFrame) -> int:
-    """Delete the rows of ``erased`` users from the Delta table ``name``; count them.
+def find(rows: DataFrame, table: str, erased: DataFrame) -> Found:
+    """Count those of the ``rows`` of ``table`` that are of ``erased`` users, and tell which have some."""
+    numbered = rows.withColumn(_NUMBER, F.monotonically_increasing_id()).alias(_ROWS)  # a refused row may be of several
+    theirs = numbered.join(erased.alias(_ERASED), on=_matches(table), how="inner")
+    [found] = theirs.agg(F.count_distinct(f"{_ROWS}.{_NUMBER}"), F.collect_set(f"{_ERASED}.{C.USER}")).collect()
+    return Found(found[0], frozenset(found[1]))
+
+
+def remove_rows(spark: SparkSession, name: str, table: str, erased: DataFrame) -> Found:
+    """Delete the rows of ``erased`` users from the Delta table ``name``; return what was found.
 
     Raises OutputError if it cannot be written.
     """
-    count = count_of(open_delta(spark, name).toDF(), table, erased)
-    if count:
+    found = find(open_delta(spark, name).toDF(), table, erased)
+    if found.rows:
         # A merge, not a delete: Delta and Spark's pages show the condition of either, but not a merge's rows.
         merge = open_delta(spark, name).alias(_ROWS).merge(erased.alias(_ERASED), _matches(table))
         with_output_errors(name, merge.whenMatchedDelete().execute)
-    return count
+    return found
 
 
 def clean_messages(spark: SparkSession, name: str, ids: list[str]) -> int:

@@ -64,7 +64,7 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with_message.withColumn("message", F.lit(f"cannot cast '{GONE}' to a number")).write.format("delta").mode(
         "append"
     ).save(f"{folder}/lake/runs")
-    (folder / "users.txt").write_text(f"{GONE}\n\n")
+    (folder / "users.txt").write_text(f"{GONE}\nunheard-of\n\n")
     yield folder
 
 
@@ -96,6 +96,7 @@ def test_nothing_of_an_erased_user_is_in_any_file_and_the_others_rows_are_as_the
     assert (counts["recommendations"], counts["denied"], counts["messages"]) == (8, 1, 1)
     assert "version 1 of shop" in said
     assert "still there" not in said
+    assert "1 of the ids are in no table and no source that was read" in said
 
     # Once more changes nothing, and a night goes on as ever.
     assert run("erase", folder, more=("--users", f"{folder}/users.txt")) == 0

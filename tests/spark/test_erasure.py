@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from llmrec import columns as C
 from llmrec.errors import OutputError
 from llmrec.spark import erasure
-from llmrec.spark.erasure import clean_messages, count_of, erased_ids, forget_history, remove_rows
+from llmrec.spark.erasure import Found, clean_messages, erased_ids, find, forget_history, remove_rows
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.tables import append_table
 
@@ -60,12 +60,12 @@ def test_no_file_of_data_changes_or_log_holds_an_erased_user_and_all_else_stays(
     before, there = told(spark, name), holds(Path(name), GONE)
     assert {"_delta_log .json", "_delta_log .checkpoint", ".parquet"} <= there
     erased = erased_ids(spark, [GONE])
-    assert remove_rows(spark, name, C.EVENTS, erased) == 7
+    assert remove_rows(spark, name, C.EVENTS, erased).rows == 7
     forget_history(spark, name, NOW)
     assert holds(Path(name), GONE) == set()
     assert told(spark, name) == before
     append_table(spark.createDataFrame([("new", "1")], "user_id string, item_id string"), name)
-    assert remove_rows(spark, name, C.EVENTS, erased) == 0
+    assert remove_rows(spark, name, C.EVENTS, erased).rows == 0
     forget_history(spark, name, NOW)
     assert told(spark, name) == sorted([*before, ("new", "1")])
 
@@ -74,7 +74,7 @@ def test_a_user_whose_rows_were_deleted_by_hand_goes_from_the_history_too(spark:
     before, logging = told(spark, name), "spark.databricks.delta.vacuum.logging.enabled"
     spark.conf.set(logging, "false")  # else vacuum adds a commit of its own after the one that names the user
     spark.sql(f"DELETE FROM delta.`{name}` WHERE user_id = '{GONE}'")
-    assert remove_rows(spark, name, C.EVENTS, erased_ids(spark, [GONE])) == 0
+    assert remove_rows(spark, name, C.EVENTS, erased_ids(spark, [GONE])).rows == 0
     assert "_delta_log .json" in holds(Path(name), GONE)  # the condition of the last commit
     forget_history(spark, name, NOW)
     spark.conf.unset(logging)
@@ -97,7 +97,7 @@ def test_an_erasure_that_was_killed_leaves_a_table_that_reads_and_ends_when_it_i
     assert told(spark, name) == before
     assert holds(Path(name), GONE)
     monkeypatch.undo()
-    assert remove_rows(spark, name, C.EVENTS, erased) == 0
+    assert remove_rows(spark, name, C.EVENTS, erased).rows == 0
     forget_history(spark, name, NOW)
     assert holds(Path(name), GONE) == set()
     assert told(spark, name) == before
@@ -109,7 +109,7 @@ def test_a_table_of_a_catalog_is_cleaned_as_one_of_a_path(spark: SparkSession) -
         append_table(spark.createDataFrame([(user,)], "user_id string").coalesce(1), name)
     place = Path(urlparse(spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]["location"]).path)
     assert holds(place, GONE)
-    assert remove_rows(spark, name, C.USERS, erased_ids(spark, [GONE])) == 1
+    assert remove_rows(spark, name, C.USERS, erased_ids(spark, [GONE])).rows == 1
     forget_history(spark, name, NOW)
     assert holds(place, GONE) == set()
     assert [row["user_id"] for row in spark.table(name).collect()] == ["another"]
@@ -148,12 +148,19 @@ def test_a_refused_row_is_found_by_the_id_that_the_source_gave(spark: SparkSessi
     ]
     for reason, row, is_theirs in given:
         refused = spark.createDataFrame([(C.EVENTS, reason, json.dumps(row), "r", NOW)], SCHEMAS[C.QUARANTINE])
-        assert count_of(refused, C.QUARANTINE, erased_ids(spark, ["7"])) == is_theirs, row
+        theirs = frozenset(["7"] if is_theirs else [])
+        assert find(refused, C.QUARANTINE, erased_ids(spark, ["7", "8"])) == Found(is_theirs, theirs), row
+
+
+def test_a_torn_row_of_two_erased_users_is_one_row_of_both(spark: SparkSession) -> None:
+    row = (C.EVENTS, "line: malformed", '{"user_id":"7","item_id":"8"}', "r", NOW)
+    refused = spark.createDataFrame([row, row], SCHEMAS[C.QUARANTINE])
+    assert find(refused, C.QUARANTINE, erased_ids(spark, ["7", "8", "9"])) == Found(2, frozenset("78"))
 
 
 def test_ids_are_taken_as_they_are_stored(spark: SparkSession) -> None:
     rows = spark.createDataFrame([("U1",), ("u1",), ("u10",)], "user_id string")
-    assert count_of(rows, C.USERS, erased_ids(spark, ["u1"])) == 1
+    assert find(rows, C.USERS, erased_ids(spark, ["u1", "U2"])) == Found(1, frozenset(["u1"]))
 
 
 def test_an_id_goes_from_a_message_and_the_rest_of_it_stays(spark: SparkSession, tmp_path: Path) -> None:
