@@ -50,14 +50,18 @@ def main(run: Run) -> None:
     shown = Table(title=f"{len(ids):,} users")
     for name in ("place", "removed", "left"):
         shown.add_column(name, justify="left" if name == "place" else "right")
+
+    def show(place: str, removed: str, left: str = "") -> None:
+        shown.add_row(run.watch.harmless(place), removed, left)
+
     marked = _mark(run, erased)
     with run.stage("work") as stage:
         stage.counts = clear_work(Path(run.config.work), erased, run.run_id)
         for what, count in stage.counts.items():
-            shown.add_row(f"{run.config.work}: {what}", f"{count:,}", "")
+            show(f"{run.config.work}: {what}", f"{count:,}")
     with run.stage("report"):
         dropped = drop_report(Path(run.config.report.path), list(whose))
-        shown.add_row(f"{run.config.report.path}: pages", f"{dropped:,}", "")
+        show(f"{run.config.report.path}: pages", f"{dropped:,}")
     known: set[str] = set()
     for table in filter(run.has, ours):
         with run.stage(table) as stage:
@@ -65,20 +69,22 @@ def main(run: Run) -> None:
             forget_history(run.spark, run.table(table), run.now)
             stage.rows_out = found.rows
             known |= found.ids
-            shown.add_row(run.table(table), f"{found.rows:,}", "0")
+            show(run.table(table), f"{found.rows:,}", "0")
     if run.has(C.RUNS):
         with run.stage("messages") as stage:
             stage.rows_out = clean_messages(run.spark, run.table(C.RUNS), list(whose))
             forget_history(run.spark, run.table(C.RUNS), run.now)
-            shown.add_row(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
+            show(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
     with run.stage("not touched") as stage:
         others = _of_others(run, theirs, erased)
         stage.counts = {place: found.rows if found else -1 for place, found in others.items()}
         for place, found_there in others.items():
             known |= found_there.ids if found_there else set()
-            shown.add_row(place, "", f"{found_there.rows:,}" if found_there else "not read")
-    Console(width=None if sys.stdout.isatty() else 120).print(shown)
-    print(_say(stage.counts, list(filter(run.has, theirs)), marked, len(ids) - len({whose[one] for one in known})))
+            show(_where(run, place), "", f"{found_there.rows:,}" if found_there else "not read")
+    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False).print(shown)
+    still = [_where(run, place) for place, count in stage.counts.items() if count > 0]
+    unseen = [run.table(table) for table in theirs if run.has(table)]
+    run.say(_said(still, unseen, marked, len(ids) - len({whose[one] for one in known})))
 
 
 def _mark(run: Run, erased: DataFrame) -> list[str] | None:
@@ -96,30 +102,35 @@ def _of_others(run: Run, theirs: Sequence[str], erased: DataFrame) -> dict[str, 
     """Find the users in places that are not llmrec's to write; None where they cannot be read."""
     found: dict[str, Found | None] = {}
     for table in filter(run.has, theirs):
-        found[run.table(table)] = find(open_delta(run.spark, run.table(table)).toDF(), table, erased)
+        found[table] = find(open_delta(run.spark, run.table(table)).toDF(), table, erased)
     for table in (C.EVENTS, C.USERS, C.IMPRESSIONS):
         source = getattr(run.config.sources, table)
         if source is None:
             continue
-        where = f"sources.{table}: {source.path}"
+        place = f"sources.{table}"
         try:
-            with source_errors(where):
+            with source_errors(_where(run, place)):
                 rows = ids_of_source(read_source(run.spark, table, **source.model_dump()))
-                found[where] = None if rows is None else find(rows, table, erased)
+                found[place] = None if rows is None else find(rows, table, erased)
         except InputTableError:  # it is said that it was not read, and an erasure must not wait for a source
-            found[where] = None
+            found[place] = None
     return found
 
 
-def _say(left: dict[str, int], theirs: list[str], marked: list[str] | None, unknown: int) -> str:
+def _where(run: Run, place: str) -> str:
+    """Return a table's path or name, or a source with its path; only for the console, as it may hold a password."""
+    table = place.removeprefix("sources.")
+    return run.table(table) if table == place else f"{place}: {getattr(run.config.sources, table).path}"
+
+
+def _said(still: Sequence[str], unseen: Sequence[str], marked: list[str] | None, unknown: int) -> str:
     lines = []
     if unknown:
         lines.append(f"{unknown:,} of the ids are in no table and no source that was read")
-    if theirs:
+    if unseen:
         lines.append(
-            f"history not touched, as others write them: {', '.join(theirs)}; --also TABLE cleans one, history and all"
+            f"history not touched, as others write them: {', '.join(unseen)}; --also TABLE cleans one, history and all"
         )
-    still = [place for place, count in left.items() if count > 0]
     if still:
         lines.append(
             f"still there, and not llmrec's to write: {', '.join(still)}; prepare and score bring back what is"

@@ -155,7 +155,7 @@ def main(run: Run) -> None:
         if checkpoints:
             shutil.rmtree(checkpoints)
     _print(list(standings.values()), len(panel.users), config.train.seed)
-    print(said)
+    run.say(said)
     if outcome:
         print(f"{outcome.learning:,} of {outcome.parameters:,} parameters learned in {outcome.steps} steps")
         if outcome.positions:

@@ -169,16 +169,20 @@ class Run:
             raise
         finally:
             stage.seconds = time.monotonic() - begun
-            counts = ", ".join(f"{key} {value:,}" for key, value in stage.counts.items())
+            counts = ", ".join(f"{key} {value:,}" for key, value in self.watch.counted(stage).items())
             print(f"[{self.job}] {name}: {stage.status}, {stage.seconds:.1f} s  {counts}", file=sys.stderr, flush=True)
             self.watch.stage_ended(stage, self.run_date, self.model_version)
+
+    def say(self, text: str) -> None:
+        """Print ``text``, which may quote settings and rows, without passwords and without what steers a terminal."""
+        print(self.watch.harmless(text))
 
     def record(self) -> None:
         """Append one row per stage to ``runs``."""
         rows = [
             (
                 self.run_id, self.job, s.name, s.status, s.started_at, s.seconds, self.config.sha, self.run_date,
-                s.rows_in, s.rows_out, s.counts, self.model_version, self.table_versions,
+                s.rows_in, s.rows_out, self.watch.counted(s), self.model_version, self.table_versions,
                 s.message and self.watch.harmless(s.message)[:_LONGEST], s.pairs_per_second,
             )
             for s in self.stages

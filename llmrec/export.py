@@ -146,7 +146,7 @@ def export_model(run: Run) -> None:
             said = f"model {model.version} written to {run.args.export_to}"
         else:
             said = publish_model(run, model, {"champion": before.standing, "new": after.standing}, original)
-    print(said)
+    run.say(said)
 
 
 def _judge(run: Run, night: Night, judges: DataFrame, panel: Panel, model: ModelInfo, name: str) -> _Entry:

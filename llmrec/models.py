@@ -50,7 +50,7 @@ def open_champion(run: Run) -> ModelInfo | None:
     try:
         return _find_registered(run.config, run.work_folder() / "registered")
     except ArtifactError as error:
-        print(f"train: the champion cannot be compared with, so a new model takes its place ({error})")
+        run.say(f"train: the champion cannot be compared with, so a new model takes its place ({error})")
         return None
 
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class Watch:
         """Return ``text``, which may quote settings and rows, as it may be printed and kept."""
         return printable(self._secrets.hide(text))
 
+    def counted(self, stage: Stage) -> dict[str, int]:
+        """Return the counts of ``stage``, by names as they may be printed and kept."""
+        return {self.harmless(name): count for name, count in stage.counts.items()}
+
     def open(self, run_id: str, config_sha: str, log_file: str | None, metrics_folder: str | None) -> None:
         """Begin to tell of a run; raises OutputError if the log file cannot be written."""
         self._run |= {"run_id": run_id, "config_sha": config_sha}
@@ -54,10 +59,10 @@ class Watch:
     def stage_ended(self, stage: Stage, run_date: date | None, model_version: str | None) -> None:
         """Tell what a stage did, in the figures of ``runs``; date and model may have been found meanwhile."""
         self._run["run_date"], self._model_version = run_date, model_version
-        self._stages.append(stage)
+        self._stages.append(replace(stage, counts=self.counted(stage)))
         self._write(
             stage=stage.name, status=stage.status, seconds=round(stage.seconds, 3), rows_in=stage.rows_in,
-            rows_out=stage.rows_out, counts=stage.counts, pairs_per_second=stage.pairs_per_second,
+            rows_out=stage.rows_out, counts=self.counted(stage), pairs_per_second=stage.pairs_per_second,
             model_version=model_version, message=stage.message and self.harmless(stage.message),
         )  # fmt: skip
 

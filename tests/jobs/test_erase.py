@@ -126,11 +126,15 @@ def test_models_that_learned_from_an_erased_user_are_marked_and_later_ones_are_n
     assert registry._client.get_model_version("shop", "1").tags["learned_from_erased_users"] != "later"
 
 
-def test_a_source_that_still_holds_the_user_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_source_that_still_holds_the_user_is_named_and_its_path_is_in_no_table(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = f"sources.events.path={folder}/with-events.csv"
     assert run("erase", folder, source, more=("--users", f"{folder}/users.txt")) == 0
     said = capsys.readouterr().out
     assert f"still there, and not llmrec's to write: sources.events: {folder}/with-events.csv;" in said
+    told = spark.read.format("delta").load(f"{folder}/lake/runs").filter("stage = 'not touched'").orderBy("started_at")
+    assert told.collect()[-1]["counts"] == {"denied": 0, "sources.events": 7, "sources.users": 0}
 
 
 BESIDE = "import sys, time; from pathlib import Path; from llmrec.lock import at_work\n"

@@ -64,3 +64,27 @@ def test_a_traceback_tells_neither_passwords_nor_the_terminal_what_to_do(
     assert r"GET http://***@127.0.0.1:9 for \x1b[31mred tea\u202e" in said.err
     assert "RuntimeError: no answer to night:***" in row
     require_untold(said.out, said.err, row)
+
+
+def test_the_password_in_a_path_is_in_no_count_no_metric_and_nothing_that_is_said(
+    spark: SparkSession, tmp_path: Path, config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = f"ftp://night:{SECRET}@127.0.0.1/clicks.csv"
+
+    def main(run: Run) -> None:
+        with run.stage("counting") as stage:
+            stage.counts = {path: 3}
+        run.say(f"read {path}\x1b[31m")
+
+    places = [f"log.file={tmp_path}/log", f"log.metrics_folder={tmp_path}/metrics"]
+    assert Job("probe", main, "Counts.").run([*config, "--set", *places]) == 0
+    said, [row] = capsys.readouterr(), recorded(spark, tmp_path)
+    assert said.out == "read ftp://***@127.0.0.1/clicks.csv\\x1b[31m\n"
+    for told in (
+        said.err,
+        (tmp_path / "log").read_text(),
+        (tmp_path / "metrics" / "llmrec_probe.prom").read_text(),
+        row,
+    ):
+        assert "ftp://***@127.0.0.1/clicks.csv" in told
+        require_untold(told)
