@@ -75,6 +75,10 @@ def main(run: Run) -> None:
             stage.rows_out = clean_messages(run.spark, run.table(C.RUNS), list(whose))
             forget_history(run.spark, run.table(C.RUNS), run.now)
             show(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
+    if run.config.log.file:
+        with run.stage("log") as stage:
+            stage.rows_out = run.watch.erase(whose)
+            show(f"{run.config.log.file}: messages", f"{stage.rows_out:,}")
     with run.stage("not touched") as stage:
         others = _of_others(run, theirs, erased)
         stage.counts = {place: found.rows if found else -1 for place, found in others.items()}

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.erased import eraser
 from llmrec.domain.table_names import is_catalog_name
 from llmrec.errors import OutputError
 from llmrec.spark.checks import MALFORMED_LINE
@@ -69,9 +70,9 @@ def clean_messages(spark: SparkSession, name: str, ids: list[str]) -> int:
 
     Returns the number of rows that changed; raises OutputError if it cannot be written.
     """
-    word = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(ids, key=len, reverse=True)))})(?!\w)")
+    erase = eraser(ids)
     told = open_delta(spark, name).toDF().filter(F.col("message").isNotNull()).groupBy("message").count().collect()
-    changed = [(row["message"], word.sub("(erased)", row["message"]), row["count"]) for row in told]
+    changed = [(row["message"], erase(row["message"]), row["count"]) for row in told]
     changed = [(before, after, rows) for before, after, rows in changed if before != after]
     if changed:
         messages = spark.createDataFrame(changed, "message string, after string, rows long").alias(_ERASED)

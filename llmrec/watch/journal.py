@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
+from llmrec.domain.erased import eraser
 from llmrec.errors import OutputError
 
 
@@ -39,9 +42,50 @@ class Journal:
                 print(f"log.file: {self._path} cannot be written ({error.strerror}); it ends here", file=sys.stderr)
             self._works = False
 
+    def erase(self, ids: Iterable[str]) -> int:
+        """Put "(erased)" for each of ``ids`` that stands as a word in a message; return how many lines changed.
+
+        The file is replaced, whole or not at all, with its mode. Only lines of logs are looked at, and what somebody
+        else writes at the same moment is lost. Raises OutputError if it cannot be written.
+        """
+        erase, path, changed = eraser(ids), self._path.resolve(), 0
+        if not path.is_file():  # such as a pipe, which keeps nothing
+            return 0
+        unfinished: Path | None = None
+        try:
+            with path.open("rb") as before, NamedTemporaryFile(dir=path.parent, prefix=".log-", delete=False) as after:
+                unfinished = Path(after.name)
+                for line in before:
+                    erased = _with_message(line, erase)
+                    changed += erased != line
+                    after.write(erased)
+            shutil.copymode(path, unfinished)
+            if changed:
+                unfinished.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"log.file: {path} cannot be written anew ({error.strerror}); expected a folder this user may write"
+            ) from error
+        finally:
+            if unfinished:
+                unfinished.unlink(missing_ok=True)
+        return changed
+
     def _append(self, line: bytes) -> None:
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(file, line)
         finally:
             os.close(file)
+
+
+def _with_message(line: bytes, erase: Callable[[str], str]) -> bytes:
+    """Return a line with its message after ``erase``; as it is if that changes nothing, or if the line is no log's."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(told, dict) or not isinstance(told.get("message"), str):
+        return line
+    message = erase(told["message"])
+    return line if message == told["message"] else f"{json.dumps(told | {'message': message})}\n".encode("ascii")

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -51,6 +51,10 @@ class Watch:
         self._metrics = Path(metrics_folder) if metrics_folder else None
         if log_file:
             self._journal = Journal(Path(log_file))
+
+    def erase(self, ids: Iterable[str]) -> int:
+        """Take ``ids`` out of the messages in the log; return how many lines changed. Raises OutputError."""
+        return self._journal.erase(ids) if self._journal else 0
 
     def stage_began(self, stage: Stage) -> None:
         """Tell that a stage is at work."""

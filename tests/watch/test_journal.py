@@ -45,3 +45,41 @@ def test_a_log_that_can_no_longer_be_written_stops_nothing_and_says_so_once(
     journal.write({"stage": "scores"})
     journal.write({"stage": "publish"})
     assert capsys.readouterr().err.count("gone/log cannot be written (No such file or directory)") == 1
+
+
+def test_an_id_goes_from_messages_and_all_else_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    journal = Journal(path)
+    journal.write({"message": "row of 'caf\u00e9.1'\ncaf\u00e9.1", "stage": "caf\u00e9.1"})
+    journal.write({"message": "row of caf\u00e9.10 and xcaf\u00e9.1"})
+    journal.write({"message": "turned \\u202e1"})  # as a message shows such an id
+    journal.write({"message": None})
+    with path.open("a") as file:
+        file.write("caf\u00e9.1, not a line of ours\n7\n")
+    path.chmod(0o640)
+    before = path.read_bytes().splitlines()
+    assert journal.erase(["caf\u00e9.1", "\u202e1", "nobody"]) == 2
+    after = path.read_bytes().splitlines()
+    assert [json.loads(after[place])["message"] for place in (0, 2)] == [
+        "row of '(erased)'\n(erased)",
+        "turned (erased)",
+    ]
+    assert json.loads(after[0]) | {"message": None} == json.loads(before[0]) | {"message": None}
+    assert [after[place] for place in (1, 3, 4, 5)] == [before[place] for place in (1, 3, 4, 5)]
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+    journal.write({"place": "at the end"})
+    assert json.loads(path.read_bytes().splitlines()[-1])["place"] == "at the end"
+
+
+def test_a_log_that_cannot_be_replaced_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(tmp_path / "log")
+    journal.write({"message": "of u1"})
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match="cannot be written anew"):
+        journal.erase(["u1"])
+    assert lines(tmp_path / "log")[0]["message"] == "of u1"
+    assert list(tmp_path.iterdir()) == [tmp_path / "log"]
