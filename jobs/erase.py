@@ -20,7 +20,7 @@ from llmrec import columns as C
 from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.errors import ConfigError, InputTableError
 from llmrec.models import mark_models
-from llmrec.pipelines.erasure import SUPPLIED, clear_work, drop_report, first_day, ours_and_theirs, read_ids
+from llmrec.pipelines.erasure import OF_USERS, SUPPLIED, clear_work, drop_report, ours_and_theirs, read_ids, traces_of
 from llmrec.spark.erasure import Found, clean_messages, erased_ids, find, forget_history, remove_rows
 from llmrec.spark.pseudonyms import ids_of_source, pseudonym
 from llmrec.spark.sources import read_source, source_errors
@@ -92,11 +92,16 @@ def main(run: Run) -> None:
 
 
 def _mark(run: Run, erased: DataFrame) -> list[str] | None:
-    """Mark the models that may have learned from them; None if no event tells since when one may."""
+    """Mark the models that may have learned from them; None if they are in no table, so nobody can tell which may."""
     with run.stage("models") as stage:
-        timed = [run.read(table) for table in (C.EVENTS, C.IMPRESSIONS) if run.has(table)]
-        first = first_day(timed, erased)
-        marked = mark_models(run.config, first, run.now) if first else None
+        events, impressions = (run.read(table, optional=True) for table in (C.EVENTS, C.IMPRESSIONS))
+        traces = traces_of(events, impressions, erased)
+        # Whose events went before: by the tables it is not known since when they were there.
+        were_there = traces.first is not None or any(
+            find(open_delta(run.spark, run.table(table)).toDF(), table, erased).rows
+            for table in filter(run.has, OF_USERS)
+        )
+        marked = mark_models(run.config, traces, run.now) if were_there else None
         stage.counts = {"models": len(marked or ())}
         stage.message = f"learned from users who were erased: {', '.join(marked)}" if marked else None
     return marked
@@ -142,7 +147,7 @@ def _said(still: Sequence[str], unseen: Sequence[str], marked: list[str] | None,
     if marked:
         lines.append(f"learned from them, and marked so: {', '.join(marked)}; run train for a model without them")
     elif marked is None:
-        lines.append("models: no event of theirs is in the tables, so no model is newly marked")
+        lines.append("models: they are in no table of llmrec, so no model is newly marked")
     return "\n".join(lines)
 
 

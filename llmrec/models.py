@@ -5,15 +5,16 @@ It is a folder, or a name and an alias in the registry. MLflow takes seconds to 
 
 import argparse
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from llmrec.cli import Run
-from llmrec.errors import ArtifactError, ConfigError, RegistryError
+from llmrec.domain.erased import Traces
+from llmrec.errors import ArtifactError, ConfigError, OutputError, RegistryError
 from llmrec.nn.artifact import ERASED, ModelInfo, replace_folder, require_replaceable, resolve_model
 from llmrec.pipelines.gate import Standing, may_follow, tracked
 from llmrec.settings.config import Config
@@ -86,7 +87,7 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
     if in_folder(config):
         replace_folder(model.folder, Path(config.model))
         return f"model {model.version} written to {config.model}"
-    from llmrec.registry import Facts
+    from llmrec.registry import EVENTS_FROM, Facts
 
     registry, address = _registry(config)
     learned = config.model_dump(mode="json", include=_LEARNED_BY)
@@ -102,6 +103,7 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
             tags={
                 "run_id": run.run_id,
                 "run_date": str(run.run_date),
+                EVENTS_FROM: str(events_from(model.manifest)),
                 "config_sha": config.sha,
                 "encoder_version": model.encoder_version,
                 **{f"table.{name}": str(version) for name, version in run.table_versions.items()},
@@ -121,26 +123,37 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
     return f"{named} and its {address.alias}"
 
 
-def mark_models(config: Config, first: date, now: datetime) -> list[str]:
-    """Mark the models that may have learned from a user who is erased ``now``; return which they are, in words.
+def mark_models(config: Config, traces: Traces, now: datetime) -> list[str]:
+    """Mark the models that may have learned from users who are erased ``now``; return which they are, in words.
 
-    Those are the ones trained for a run date after the day ``first`` of the user's first event. A version in the
-    registry gets a tag, a folder a file beside the manifest, which nothing reads. Raises RegistryError.
+    A version in the registry gets a tag, a folder a file beside the manifest, which nothing reads.
+
+    Raises RegistryError, and OutputError if the file cannot be written.
     """
-    if in_folder(config):
-        folder = Path(config.model)
-        if not folder.exists():
+    if not in_folder(config):
+        registry, address = _registry(config)
+        return registry.mark_learned(address.name, traces.may_be_in, now.isoformat())
+    folder = Path(config.model)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return []
+    try:
+        model = resolve_model(config.model)
+        if not traces.may_be_in(str(model.manifest.get("run_date")), events_from(model.manifest)):
             return []
-        try:
-            model = resolve_model(config.model)
-        except ArtifactError:  # it may have learned from anybody
-            return [config.model]
-        if date.fromisoformat(str(model.manifest["run_date"])) <= first:
-            return []
+        named = f"{config.model} ({model.version})"
+    except ArtifactError:  # it may have learned from anybody
+        named = config.model
+    try:
         (folder / ERASED).write_text(f"learned from users who were erased at {now.isoformat()}\n", encoding="utf-8")
-        return [f"{config.model} ({model.version})"]
-    registry, address = _registry(config)
-    return registry.mark_learned_before(address.name, first, now.isoformat())
+    except OSError as error:
+        raise OutputError(f"model: {folder} cannot be marked ({error.strerror}); expected a writable folder") from error
+    return [named]
+
+
+def events_from(manifest: Mapping[str, Any]) -> str | None:
+    """Return the day of the oldest event that a model learned from, YYYY-MM-DD; None if its manifest does not say."""
+    first = manifest.get("events", {}).get("first")
+    return str(first)[:10] if first else None
 
 
 def roll_back(config: Config) -> None:

@@ -6,10 +6,9 @@ The setting ``model`` is a folder, or what MLflow calls a model URI: models:/NAM
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -35,6 +34,8 @@ _SHA, _FOLLOWS, _ROLLED_BACK, _RUN_DATE, _LEARNED_FROM_ERASED = (
 )  # fmt: skip
 """Tags of a version: the fingerprint of its folder; the champion before it; whether one went back from it; the day
 that it was trained for; since when it is known that it learned from users who were erased."""
+EVENTS_FROM = "events_from"
+"""Tag of a version: the day of the oldest event that it learned from."""
 _LONGEST = 6000
 """MLflow's limit for a parameter."""
 
@@ -175,14 +176,15 @@ class Registry:
             self._client.set_registered_model_alias(name, alias, earlier.version)
             self._client.set_model_version_tag(name, now.version, _ROLLED_BACK, "true")
 
-    def mark_learned_before(self, name: str, first: date, now: str) -> list[str]:
-        """Tag the versions of ``name`` whose run date is after the day ``first`` of an erased user; return them.
+    def mark_learned(self, name: str, may_know: Callable[[str | None, str | None], bool], now: str) -> list[str]:
+        """Tag the versions of ``name`` that ``may_know`` an erased user; return them.
 
-        A version that does not say its run date may have learned from anybody. What was tagged before keeps its tag.
+        It is asked with a version's run date and the day of its oldest event, None where the version does not say. What
+        was tagged before keeps its tag.
         """
         with _explained(self._uri):
             versions = self._client.search_model_versions(f"name = '{name}'")
-            found = [one for one in versions if _may_know(one.tags.get(_RUN_DATE), first)]
+            found = [one for one in versions if may_know(one.tags.get(_RUN_DATE), one.tags.get(EVENTS_FROM))]
             for one in found:
                 if _LEARNED_FROM_ERASED not in one.tags:
                     self._client.set_model_version_tag(name, one.version, _LEARNED_FROM_ERASED, now)
@@ -201,14 +203,6 @@ class Registry:
         if not self._uri.startswith("sqlite:///"):
             return None
         return Path(self._uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
-
-
-def _may_know(run_date: str | None, first: date) -> bool:
-    """Tell whether what was trained for ``run_date`` may have learned from events of the day ``first`` or later."""
-    try:
-        return date.fromisoformat(run_date or "") > first
-    except ValueError:
-        return True
 
 
 def _pinned(found: ModelVersion) -> Registered:

@@ -1,6 +1,5 @@
 """The registry, with a real MLflow database in a file."""
 
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,13 @@ def registry(database: Path, tmp_path: Path) -> Registry:
 def add(registry: Registry, folder: Path, sha: str) -> Registered:
     (folder / "in").mkdir(exist_ok=True)
     (folder / "in" / "weights").write_text(sha)
-    facts = Facts("night", {"train.seed": 1}, {"new/lists_NDCG_at_10": 0.25}, {"run_date": "2026-01-31"}, "train: {}\n")
+    facts = Facts(
+        "night",
+        {"train.seed": 1},
+        {"new/lists_NDCG_at_10": 0.25},
+        {"run_date": "2026-01-31", "events_from": "2026-01-01"},
+        "train: {}\n",
+    )
     return registry.add("shop", folder / "in", sha, facts)
 
 
@@ -76,10 +81,13 @@ def test_versions_that_may_have_learned_from_an_erased_user_are_marked_once_and_
     add(registry, tmp_path, "first")
     undated = add(registry, tmp_path, "undated")
     registry._client.delete_model_version_tag("shop", undated.version, "run_date")
-    # The run date's own events are not read, so a user who came on that day was not learned from.
-    assert registry.mark_learned_before("shop", date(2026, 1, 31), "noon") == ["version 2 of shop (undated)"]
+
+    def in_doubt(run_date: str | None, events_from: str | None) -> bool:
+        return run_date is None and events_from == "2026-01-01"
+
+    assert registry.mark_learned("shop", in_doubt, "noon") == ["version 2 of shop (undated)"]
     assert marks(registry) == {"1": None, "2": "noon"}
-    assert len(registry.mark_learned_before("shop", date(2026, 1, 30), "later")) == 2
+    assert len(registry.mark_learned("shop", lambda *_: True, "later")) == 2
     assert marks(registry) == {"1": "later", "2": "noon"}
     for before in ("undated", "nowhere"):
         registry.hand_on_mark("shop", before, add(registry, tmp_path, f"after {before}").version)

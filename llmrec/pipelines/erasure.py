@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 from markupsafe import escape
@@ -11,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.domain.erased import Traces
 from llmrec.domain.printable import printable
 from llmrec.errors import ConfigError
 from llmrec.pipelines.prepare import ORDER
@@ -58,12 +58,17 @@ def ours_and_theirs(config: Config, also: Sequence[str]) -> tuple[list[str], lis
     return [table for table in (*OF_USERS, *SUPPLIED) if table not in theirs], theirs
 
 
-def first_day(tables: Sequence[DataFrame], erased: DataFrame) -> date | None:
-    """Return the day of the first event of ``erased`` users in ``tables`` (user_id, event_time); None without one."""
+def traces_of(events: DataFrame, impressions: DataFrame, erased: DataFrame) -> Traces:
+    """Return since when ``erased`` users are in ``events`` and ``impressions`` (user_id, event_time)."""
     firsts = [
-        rows.join(erased, on=C.USER, how="left_semi").agg(F.min(F.to_date(C.EVENT_TIME))).head() for rows in tables
+        rows.join(erased, on=C.USER, how="left_semi").agg(F.min(F.to_date(C.EVENT_TIME))).head()
+        for rows in (events, impressions)
     ]
-    return min((row[0] for row in firsts if row and row[0]), default=None)
+    oldest = events.agg(F.min(C.EVENT_TIME)).head()
+    return Traces(
+        first=min((row[0] for row in firsts if row and row[0]), default=None),
+        oldest=oldest[0].date() if oldest and oldest[0] else None,  # as train reads it for the manifest
+    )
 
 
 def clear_work(work: Path, erased: DataFrame, own: str) -> dict[str, int]:

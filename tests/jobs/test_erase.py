@@ -13,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from llmrec.domain.erased import Traces
 from llmrec.registry import Address, Registry
 from tests import planted, tiny
 from tests.scan import files_with
@@ -131,8 +132,9 @@ def test_models_that_learned_from_an_erased_user_are_marked_and_later_ones_are_n
     assert found
     manifest: dict[str, Any] = json.loads((found.fetch(tmp_path) / "manifest.json").read_text())
     assert manifest["tables"]["events"] == 0
-    assert registry.mark_learned_before("shop", date(2026, 2, 1), "never") == []
-    assert registry.mark_learned_before("shop", date(2026, 1, 31), "later")
+    clear, before = Traces(date(2026, 2, 1), date(2026, 1, 1)), Traces(date(2026, 1, 31), date(2026, 1, 1))
+    assert registry.mark_learned("shop", clear.may_be_in, "never") == []
+    assert registry.mark_learned("shop", before.may_be_in, "later")
     assert registry._client.get_model_version("shop", "1").tags["learned_from_erased_users"] != "later"
 
 
