@@ -67,14 +67,15 @@ def main(run: Run) -> None:
         with run.stage(table) as stage:
             found = remove_rows(run.spark, run.table(table), table, erased)
             forget_history(run.spark, run.table(table), run.now)
-            stage.rows_out = found.rows
+            left = find(open_delta(run.spark, run.table(table)).toDF(), table, erased).rows
+            stage.rows_out, stage.counts = found.rows, {"left": left}
             known |= found.ids
-            show(run.table(table), f"{found.rows:,}", "0")
+            show(run.table(table), f"{found.rows:,}", f"{left:,}")
     if run.has(C.RUNS):
         with run.stage("messages") as stage:
             stage.rows_out = clean_messages(run.spark, run.table(C.RUNS), list(whose))
             forget_history(run.spark, run.table(C.RUNS), run.now)
-            show(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}", "0")
+            show(f"{run.table(C.RUNS)}: messages", f"{stage.rows_out:,}")
     if run.config.log.file:
         with run.stage("log") as stage:
             stage.rows_out = run.watch.erase(whose)

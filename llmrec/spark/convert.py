@@ -26,17 +26,26 @@ def convert(column: Column, kind: T.DataType, wanted: T.DataType) -> Column | No
     if isinstance(kind, _NESTED):
         return None
     if isinstance(wanted, T.StringType):
-        return _to_text(column, kind)
+        return as_text(column, kind)
     if isinstance(wanted, T.TimestampType):
         return _to_time(column, kind)
     if isinstance(wanted, T.BooleanType):
-        text = F.lower(_to_text(column, kind))
+        text = F.lower(as_text(column, kind))
         return F.when(text.isin("true", "1", "1.0"), True).when(text.isin("false", "0", "0.0"), False)
     number = _to_number(column, kind)
     if isinstance(wanted, T.IntegerType):
         whole = number.try_cast("int")
         return F.when(whole == number, whole)  # 1.5 is no position
     return number.try_cast(wanted)
+
+
+def as_text(column: Column, kind: T.DataType) -> Column:
+    """Return a column of type ``kind``, none that is nested, as text: trimmed, null if empty; of 7.0 that is 7."""
+    text = column.cast("string")
+    if isinstance(kind, T.DoubleType | T.FloatType):
+        # A column of whole numbers with a gap is often stored as floating point: the id 7 must not become "7.0"
+        text = F.when(column == F.floor(column), column.try_cast("decimal(20,0)").cast("string")).otherwise(text)
+    return F.nullif(F.btrim(text, F.lit(BLANKS)), F.lit(""))
 
 
 def is_finite(column: Column, kind: T.DataType) -> Column:
@@ -52,22 +61,14 @@ def is_finite(column: Column, kind: T.DataType) -> Column:
     return F.lit(True)
 
 
-def _to_text(column: Column, kind: T.DataType) -> Column:
-    text = column.cast("string")
-    if isinstance(kind, T.DoubleType | T.FloatType):
-        # A column of whole numbers with a gap is often stored as floating point: the id 7 must not become "7.0"
-        text = F.when(column == F.floor(column), column.try_cast("decimal(20,0)").cast("string")).otherwise(text)
-    return F.nullif(F.btrim(text, F.lit(BLANKS)), F.lit(""))
-
-
 def _to_number(column: Column, kind: T.DataType) -> Column:
-    return (_to_text(column, kind) if isinstance(kind, T.StringType) else column).try_cast("double")
+    return (as_text(column, kind) if isinstance(kind, T.StringType) else column).try_cast("double")
 
 
 def _to_time(column: Column, kind: T.DataType) -> Column:
     if not isinstance(kind, T.StringType):
         return column.try_cast("timestamp")
-    text = _to_text(column, kind)
+    text = as_text(column, kind)
     seconds = text.try_cast("decimal(20,6)").try_cast("timestamp")
     return F.when(text.rlike(_NUMBER), seconds).when(text.rlike(_DAY), text.try_cast("timestamp"))
 
@@ -79,7 +80,7 @@ def _to_array(column: Column, kind: T.DataType, wanted: T.ArrayType) -> Column |
         inner = kind.elementType
         if isinstance(inner, _NESTED):
             return None
-        return F.filter(F.transform(column, lambda value: _to_text(value, inner)), lambda value: value.isNotNull())
+        return F.filter(F.transform(column, lambda value: as_text(value, inner)), lambda value: value.isNotNull())
     text = convert(column, kind, wanted.elementType)
     return None if text is None else F.when(text.isNotNull(), F.array(text))
 
@@ -87,7 +88,7 @@ def _to_array(column: Column, kind: T.DataType, wanted: T.ArrayType) -> Column |
 def _to_map(column: Column, kind: T.DataType, wanted: T.MapType) -> Column | None:
     if isinstance(kind, T.StringType):
         parsed = T.MapType(T.StringType(), wanted.valueType)
-        return _to_map(F.from_json(_to_text(column, kind), parsed.simpleString()), parsed, wanted)
+        return _to_map(F.from_json(as_text(column, kind), parsed.simpleString()), parsed, wanted)
     if isinstance(kind, T.StructType):
         values = [convert(column.getField(field.name), field.dataType, wanted.valueType) for field in kind]
         if not values or any(value is None for value in values):

@@ -14,19 +14,22 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from llmrec import columns as C
 from llmrec.domain.erased import eraser
 from llmrec.domain.table_names import is_catalog_name
 from llmrec.errors import OutputError
 from llmrec.spark.checks import MALFORMED_LINE
-from llmrec.spark.convert import BLANKS
+from llmrec.spark.convert import BLANKS, as_text
 from llmrec.spark.tables import open_delta, with_output_errors
 from llmrec.spark.upkeep import vacuum
 
 _ROWS, _ERASED, _NUMBER = "rows", "erased", "_row_number"
 _OF_VERSION = re.compile(r"\.?(\d{20})\..+")
 """What the log has of a version: commit, checkpoint, checksum, and the unfinished file of a killed writer."""
+_DOUBLE = r"^-?\d+\.\d+(E\d+)?$"
+"""How JSON has a double that may be an id."""
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 
 
@@ -142,16 +145,19 @@ def _matches(table: str) -> Column:
     user = F.col(f"{_ERASED}.{C.USER}")
     if table != C.QUARANTINE:
         return F.col(f"{_ROWS}.{C.USER}") == user
-    # A refused row holds what the source gave: an id may be a number, or have blanks around it. The columns of a line
-    # that could not be split may be anywhere.
+    # A refused row holds what the source gave: an id may have blanks around it, or be a number, which JSON writes as
+    # 7.0 or 1.2345678E7 where the table has 7 or 12345678. Columns of a line that could not be split may be anywhere.
     row, reason = F.col(f"{_ROWS}.row"), F.col(f"{_ROWS}.{C.REASON}")
-    given = F.get_json_object(row, f"$.{C.USER}")
-    whole = F.regexp_replace(given, r"^(-?\d+)\.0$", "$1")
-    values = F.transform(
-        F.map_values(F.from_json(row, "map<string,string>")), lambda value: F.btrim(value, F.lit(BLANKS))
+
+    def is_user(given: Column) -> Column:
+        number = F.when(given.rlike(_DOUBLE), given.try_cast("double"))
+        whole = as_text(number, T.DoubleType())
+        return (F.btrim(given, F.lit(BLANKS)) == user) | F.coalesce(whole == user, F.lit(False))
+
+    values = F.map_values(F.from_json(row, "map<string,string>"))
+    return is_user(F.get_json_object(row, f"$.{C.USER}")) | (
+        reason.startswith(MALFORMED_LINE) & F.exists(values, is_user)
     )
-    is_malformed = reason.startswith(MALFORMED_LINE)
-    return (F.btrim(given, F.lit(BLANKS)) == user) | (whole == user) | (is_malformed & F.array_contains(values, user))
 
 
 @contextmanager

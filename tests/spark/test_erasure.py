@@ -145,11 +145,23 @@ def test_a_refused_row_is_found_by_the_id_that_the_source_gave(spark: SparkSessi
         ("event: null or empty", {"user_id": None, "item_id": "7"}, False),
         ("line: malformed", {"user_id": "buy", "item_id": " 7"}, True),
         ("line: malformed", {"user_id": "buy", "item_id": "77"}, False),
+        ("line: malformed", {"user_id": "buy", "item_id": None}, False),
+        ("line: malformed; item_id: unknown item", {"user_id": None, "item_id": 7.0}, True),
     ]
     for reason, row, is_theirs in given:
         refused = spark.createDataFrame([(C.EVENTS, reason, json.dumps(row), "r", NOW)], SCHEMAS[C.QUARANTINE])
         theirs = frozenset(["7"] if is_theirs else [])
         assert find(refused, C.QUARANTINE, erased_ids(spark, ["7", "8"])) == Found(is_theirs, theirs), row
+
+
+def test_an_id_that_a_source_holds_as_a_long_double_is_found(spark: SparkSession) -> None:
+    doubles = spark.createDataFrame([(12345678.0,), (12345679.0,), (1234567.0,), (None,)], "user_id double")
+    rows = doubles.selectExpr(
+        f"'{C.EVENTS}' AS source", "'event: null or empty' AS reason", "to_json(struct(user_id)) AS row"
+    )
+    assert '{"user_id":1.2345678E7}' in [row["row"] for row in rows.collect()]
+    for user in ("12345678", "1234567"):
+        assert find(rows, C.QUARANTINE, erased_ids(spark, [user, "12345"])) == Found(1, frozenset([user]))
 
 
 def test_a_torn_row_of_two_erased_users_is_one_row_of_both(spark: SparkSession) -> None:
