@@ -119,31 +119,36 @@ def _gather(
 def segment_counts(
     recommendations: DataFrame, users: DataFrame, private: PrivateCounts | None
 ) -> tuple[SegmentCount, ...]:
-    """Count those who got a list by segment, the largest counts first; none where no user has a segment."""
+    """Count those who got a list by segment, the largest counts first; none where no user has a segment.
+
+    With noise every segment that ``users`` name has a count: that one is counted must not say that it has somebody.
+    """
     segments = users.select(C.USER, C.SEGMENT)
     served = recommendations.select(C.USER).distinct().join(segments, on=C.USER, how="left")
-    rows = served.groupBy(C.SEGMENT).count().collect()
-    if all(row[C.SEGMENT] is None for row in rows):
+    found = {row[C.SEGMENT]: row["count"] for row in served.groupBy(C.SEGMENT).count().collect()}
+    if private:
+        named = {row[C.SEGMENT] for row in segments.select(C.SEGMENT).distinct().collect()}
+        found = {name: private(f"segment {name!r}", found.get(name, 0)) for name in named | {None}}
+    if all(name is None for name in found):
         return ()
-    counts = [
-        SegmentCount(row[C.SEGMENT], private(f"segment {row[C.SEGMENT]!r}", row["count"]) if private else row["count"])
-        for row in rows
-    ]
+    counts = [SegmentCount(name, count) for name, count in found.items()]
     ordered = sorted(counts, key=lambda one: (-one.users, one.segment or ""))
     return tuple(ordered[:_SEGMENTS_SHOWN])
 
 
 def with_noise(evaluation: Evaluation | None, private: PrivateCounts | None) -> Evaluation | None:
-    """Return ``evaluation`` with noise on how many users were new, and how many took a new item."""
+    """Return ``evaluation`` with noise on how many users were new, and how many took a new item, if nobody too.
+
+    Metrics of these users alone are left out: there are some only where there is such a user.
+    """
     if evaluation is None or private is None:
         return evaluation
-    rows = (
-        replace(row, users=private(row.segment, row.users))
-        if row.users is not None and row.segment in (NEW_USERS, NEW_ITEMS)
-        else row
-        for row in evaluation.rows
+    cold = (NEW_USERS, NEW_ITEMS)
+    return replace(
+        evaluation,
+        rows=tuple(row for row in evaluation.rows if row.segment not in cold),
+        noisy={segment: private(segment, evaluation.judged_on(segment)) for segment in cold},
     )
-    return replace(evaluation, rows=tuple(rows))
 
 
 def _list_sizes(recommendations: DataFrame) -> Row:

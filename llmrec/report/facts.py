@@ -1,5 +1,6 @@
 """What the report says, as plain values small enough for the driver."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -32,6 +33,15 @@ class Evaluation:
     run_date: date | None
     model_version: str | None
     rows: tuple[Metric, ...]
+    noisy: Mapping[str, int] | None = None
+    """How many users were new and how many took a new item, with noise; None: the rows say it."""
+
+    def judged_on(self, segment: str) -> int:
+        """Return how many users our lists were judged by on a segment of cold start."""
+        if self.noisy is not None:
+            return self.noisy[segment]
+        row = self.find(OURS, "NDCG", self.k, segment)
+        return (row.users or 0) if row else 0
 
     def find(self, system: str, metric: str, k: int | None = None, segment: str = "all") -> Metric | None:
         """Return the row asked for, None if evaluate did not write it."""

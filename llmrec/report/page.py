@@ -44,8 +44,8 @@ def render_page(facts: Facts) -> str:
         table=_metric_table(evaluation, [evaluation.k, None]) if evaluation else [],
         more_table=_metric_table(evaluation, [k for k in evaluation.ks if k != evaluation.k]) if evaluation else [],
         systems=[words.system_name(system) for system in evaluation.systems] if evaluation else [],
-        new_users=_judged_on(evaluation, NEW_USERS),
-        new_items=_judged_on(evaluation, NEW_ITEMS),
+        new_users=evaluation.judged_on(NEW_USERS) if evaluation else 0,
+        new_items=evaluation.judged_on(NEW_ITEMS) if evaluation else 0,
         figures=_figures(facts),
         calibration_error=_value(evaluation, "calibration error"),
         ours_ndcg=evaluation.find(OURS, "NDCG", evaluation.k) if evaluation else None,
@@ -137,7 +137,7 @@ def _importance(evaluation: Evaluation) -> list[Metric]:
 
 def _cold_table(evaluation: Evaluation) -> dict[str, object] | None:
     """Return NDCG and HR of all systems on the segments there are; None if there are none."""
-    segments = [name for name in (NEW_USERS, NEW_ITEMS) if _judged_on(evaluation, name)]
+    segments = [name for name in (NEW_USERS, NEW_ITEMS) if evaluation.judged_on(name)]
     columns = list(itertools.product(segments, ("NDCG", "HR")))
     found = {
         system: [evaluation.find(system, metric, evaluation.k, segment) for segment, metric in columns]
@@ -149,7 +149,7 @@ def _cold_table(evaluation: Evaluation) -> dict[str, object] | None:
     best = [max((row.value for row in cells if row), default=0.0) for cells in zip(*found.values(), strict=True)]
     marked = [value if value > 0 and len(found) > 1 else None for value in best]
     return {
-        "segments": [{"name": name, "users": _judged_on(evaluation, name)} for name in segments],
+        "segments": [{"name": name, "users": evaluation.judged_on(name)} for name in segments],
         "metrics": [f"{metric}@{evaluation.k}" for _, metric in columns],
         "rows": [
             {
@@ -184,12 +184,6 @@ def _cell(row: Metric | None, best: float | None) -> dict[str, object] | None:
 def _value(evaluation: Evaluation | None, metric: str) -> str | None:
     rows = evaluation.by_segment(metric) if evaluation else []
     return words.decimal(rows[0].value) if rows else None
-
-
-def _judged_on(evaluation: Evaluation | None, segment: str) -> int:
-    """Return how many users our lists were judged by on a segment."""
-    row = evaluation.find(OURS, "NDCG", evaluation.k, segment) if evaluation else None
-    return (row.users or 0) if row else 0
 
 
 def _features(evaluation: Evaluation) -> list[tuple[str, str]]:

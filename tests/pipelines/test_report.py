@@ -3,13 +3,20 @@
 from datetime import date, datetime, timezone
 
 import pytest
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from llmrec import columns as C
 from llmrec.config import load_config
 from llmrec.domain.private_counts import PrivateCounts
 from llmrec.errors import ConfigError, InputTableError
-from llmrec.pipelines.report import ReportTables, choose_run_date, gather, latest_stages, popularity_deciles
+from llmrec.pipelines.report import (
+    ReportTables,
+    choose_run_date,
+    gather,
+    latest_stages,
+    popularity_deciles,
+    segment_counts,
+)
 from llmrec.report.facts import Facts
 from llmrec.spark.schemas import SCHEMAS
 
@@ -122,14 +129,37 @@ def test_counts_by_segment_get_noise_and_nothing_else_does(spark: SparkSession, 
     )
     private = PrivateCounts(0.01, b"a key of thirty-two bytes or so.", NIGHT)
     cold = [("e1", "llmrec", "NDCG", "new users", 0.1, date(2026, 1, 29), 10, None, None, 5, "model0")]
-    found = gather(tables(spark, metrics=METRICS + cold), config, NIGHT, NOW, private)
+    users = [("u1", None, None, "regular"), ("not served", None, None, "absent")]
+    found = gather(tables(spark, metrics=METRICS + cold, users=users), config, NIGHT, NOW, private)
     noisy = {one.segment: one.users for one in found.segments}
-    assert noisy == {None: private("segment None", 2), "regular": private("segment 'regular'", 1)}
-    assert noisy != {None: 2, "regular": 1}
+    # That a segment is in the list, or a metric of new users there, does not say that there is such a user.
+    served = {None: 2, "regular": 1, "absent": 0}
+    assert noisy == {name: private(f"segment {name!r}", count) for name, count in served.items()}
+    assert noisy != served
     assert found.evaluation is not None
-    assert {row.segment: row.users for row in found.evaluation.rows} == {"all": 7, "new users": private("new users", 5)}
+    assert {row.segment: row.users for row in found.evaluation.rows} == {"all": 7}
+    assert found.evaluation.noisy == {"new users": private("new users", 5), "new items": private("new items", 0)}
     assert (found.epsilon, found.samples) == (0.01, ())
     assert (found.published, found.sources, found.deciles) == (facts.published, facts.sources, facts.deciles)
+
+
+def test_segments_with_noise_are_those_that_users_name_served_or_not(spark: SparkSession) -> None:
+    private = PrivateCounts(0.01, b"a key of thirty-two bytes or so.", NIGHT)
+    rows = tables(spark, users=[("u1", None, None, "regular")])
+    nobody = rows.recommendations.limit(0)
+    names = {one.segment for one in segment_counts(nobody, rows.users, private)}
+    assert (
+        names == {one.segment for one in segment_counts(rows.recommendations, rows.users, private)} == {None, "regular"}
+    )
+    assert (
+        segment_counts(nobody, rows.users, None)
+        == segment_counts(rows.recommendations, nobody_in(spark), private)
+        == ()
+    )
+
+
+def nobody_in(spark: SparkSession) -> DataFrame:
+    return tables(spark, users=[("u1", None, None, None)]).users
 
 
 def test_noise_beside_users_shown_by_name_is_refused() -> None:

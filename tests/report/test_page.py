@@ -223,3 +223,15 @@ def test_a_page_is_deleted_if_it_shows_a_user_and_stays_for_the_others(user: str
     assert drop_report(page, ["somebody else", user]) == 2
     assert [path.name for path in tmp_path.iterdir()] == [".report-mine.html"]
     assert drop_report(page, [user]) == 0
+
+
+def test_a_noisy_count_of_cold_starts_is_shown_alike_for_nobody_and_for_some(facts: Facts) -> None:
+    assert facts.evaluation is not None
+    rows = tuple(row for row in facts.evaluation.rows if row.segment != "new items")
+    evaluation = replace(facts.evaluation, rows=rows, noisy={"new users": 0, "new items": 3})
+    page = render_page(replace(facts, evaluation=evaluation, epsilon=0.5))
+    text = text_of(page)
+    assert "0 of the users judged had no history" in text
+    assert "3 users took an item that nobody had taken before" in text
+    assert "Both counts have Laplace noise: &epsilon; = 0.5 for each." in text
+    assert "<table>" not in section(page, "cold")
