@@ -1,4 +1,4 @@
-"""Remove users from everything that llmrec keeps: tables and their history, work folder, report.
+"""Remove users from everything that llmrec keeps: tables and their history, work folder, report, log.
 
     spark-submit jobs/erase.py --config conf/demo.yaml --users users.txt [--also candidates denied]
 

@@ -45,8 +45,8 @@ class Journal:
     def erase(self, ids: Iterable[str]) -> int:
         """Put "(erased)" for each of ``ids`` that stands as a word in a message; return how many lines changed.
 
-        The file is replaced, whole or not at all, with its mode. Only lines of logs are looked at, and what somebody
-        else writes at the same moment is lost. Raises OutputError if it cannot be written.
+        The file is replaced, whole or not at all, with its owner and mode. Only lines of logs are looked at, and what
+        somebody else writes at the same moment is lost. Raises OutputError if it cannot be written.
         """
         erase, path, changed = eraser(ids), self._path.resolve(), 0
         if not path.is_file():  # such as a pipe, which keeps nothing
@@ -59,8 +59,10 @@ class Journal:
                     erased = _with_message(line, erase)
                     changed += erased != line
                     after.write(erased)
-            shutil.copymode(path, unfinished)
             if changed:
+                owned = path.stat()  # the jobs of another user must be able to go on with it
+                os.chown(unfinished, owned.st_uid, owned.st_gid)
+                shutil.copymode(path, unfinished)
                 unfinished.replace(path)
         except OSError as error:
             raise OutputError(
