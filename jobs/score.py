@@ -107,12 +107,12 @@ def main(run: Run) -> None:
             columns=run.column_types(C.EVENTS, C.ITEMS, C.USERS, C.CANDIDATES, C.RECOMMENDATIONS),
         )  # fmt: skip
         earlier = earlier_nights(run.read(C.NIGHTS), config.score.scene, run.day, config.gates.nights)
-        print(compared_with(earlier, config.score.scene))
+        run.say(compared_with(earlier, config.score.scene))
         reasons = out_of_bounds(tonight, earlier, bounds_of(config))
         stage.counts = {"nights": len(earlier), "out of bounds": len(reasons)}
         stage.message = admit(reasons, f"{target}: {run.day}", forced_by=who(os.environ), why=run.args.force)
         if stage.message:
-            print(f"gates: {stage.message}")
+            run.say(f"gates: {stage.message}")
     with run.stage("publish") as stage:
         replace_night(lists.rows, target, run.day, config.score.scene)
         row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
@@ -120,7 +120,7 @@ def main(run: Run) -> None:
             replace_night(row, run.table(C.NIGHTS), run.day, config.score.scene)
         shutil.rmtree(lists.folder, ignore_errors=True)
         stage.rows_in = stage.rows_out = stage.counts["rows"] = lists.counts["rows"]
-    print(f"published {stage.rows_out:,} rows of {run.day} to {target}")
+    run.say(f"published {stage.rows_out:,} rows of {run.day} to {target}")
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def _with_ids(run: Run, lists: _Lists) -> _Lists:
         found = {"rows": rows.count(), "users": rows.select(C.USER).distinct().count()}
     counts = lists.counts
     if gone := counts["users"] - found["users"]:
-        print(f"privacy.pseudonyms: {gone:,} users are no longer in the sources and get no list")
+        run.say(f"privacy.pseudonyms: {gone:,} users are no longer in the sources and get no list")
     return replace(lists, rows=rows, counts={**counts, **found, "empty": counts["empty"] + gone})
 
 
