@@ -19,7 +19,7 @@ from llmrec import columns as C
 from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.domain.bounds import out_of_bounds
 from llmrec.errors import OutputError
-from llmrec.lock import held
+from llmrec.lock import LOCKS, held
 from llmrec.models import open_model
 from llmrec.nn.artifact import ModelInfo
 from llmrec.pipelines.night import (
@@ -65,7 +65,7 @@ def main(run: Run) -> None:
     spark, model = run.spark, open_model(run)
     require_ranker(model.manifest, run.config)
     run.config = config = with_texts_of(model.manifest, run.config)
-    run.closing.enter_context(held(Path(config.work, f"night-{run.day}.lock"), run.run_id))
+    run.closing.enter_context(held(Path(config.work, LOCKS, f"{run.day}.lock"), run.run_id))
     tables = run.read_night()
     night = open_night(**tables, config=config, run_date=run.day)
     target = run.table(C.RECOMMENDATIONS)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_OF_A_RUN = re.compile(r"[0-9a-f]{12}|(score|training)-[0-9a-f]{12}|night-\d{4}-\d\d-\d\d\.(lock|owner)")
+from llmrec.lock import LOCKS
+
+_OF_A_RUN = re.compile(r"((score|training)-)?[0-9a-f]{12}")
 _DAY = 24 * 3600
 
 
@@ -25,7 +27,8 @@ def remove_leftovers(work: Path, days: int) -> int:
 
 
 def _of_runs(work: Path) -> Iterator[Path]:
-    return (path for path in work.glob("*") if _OF_A_RUN.fullmatch(path.name))
+    yield from (path for path in work.glob("*") if _OF_A_RUN.fullmatch(path.name))
+    yield from (work / LOCKS).glob("*")
 
 
 def _written(path: Path) -> float:

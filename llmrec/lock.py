@@ -10,6 +10,8 @@ from filelock import FileLock, Timeout
 
 from llmrec.errors import OutputError
 
+LOCKS = "locks"
+"""Folder, in that of all runs, of what `held` holds."""
 _AT_WORK = ".at-work"
 
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "progress": NN,
     "registry": BOTTOM,
     "lock": BOTTOM,
-    "leftovers": set(),
+    "leftovers": {"lock"},
     "watch": {"watch", *DOMAIN},
     "cli": {"config", "lock", "settings", "watch", *SPARK},
     "models": {"cli", "registry", "settings", "pipelines", *SPARK},

@@ -47,7 +47,7 @@ def test_the_first_model_becomes_champion_and_a_night_is_scored_by_it(spark: Spa
     assert run("score", folder) == 0
     assert published_by(spark, folder) == {champion(folder).sha}
     assert run("evaluate", folder) == 0
-    assert {path.name for path in (folder / "work").iterdir()} == {".at-work", "kept"}
+    assert {path.name for path in (folder / "work").iterdir()} == {".at-work", "kept", "locks"}
 
 
 def test_a_model_that_is_worse_is_registered_and_the_champion_stays(

@@ -94,7 +94,7 @@ def test_nothing_of_an_erased_user_is_in_any_file_and_the_others_rows_are_as_the
     assert {table: rows(spark, folder, table) for table in tables} == before
     # Their own bucket alone is forgotten, and all of a killed run.
     assert len(kept - {path.name for path in (folder / "work" / "kept").rglob("bucket-*")}) == 1
-    assert sorted(path.name for path in (folder / "work").iterdir()) == [".at-work", "kept"]
+    assert sorted(path.name for path in (folder / "work").iterdir()) == [".at-work", "kept", "locks"]
     told = spark.read.format("delta").load(f"{folder}/lake/runs").filter("job = 'erase'").collect()
     counts = {row["stage"]: row["rows_out"] for row in told}
     assert {row["counts"]["left"] for row in told if row["stage"] in (*tables, "denied") and row["rows_out"]} == {0}

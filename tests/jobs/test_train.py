@@ -70,6 +70,7 @@ def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, m
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_clicks_alone_teach_the_taste_from_impressions_and_the_model_scores_a_night(
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +151,7 @@ def test_copies_are_made_once_and_read_by_fine_tuning_alone(folder: Path, monkey
     assert {ids["crimson"], ids["azure"], ids["[MASK]"]} < set(copies.tokens.tolist())
     assert profiles == {True, False}  # of one user alone something is known
     assert manifest(folder / "augmented")["config"]["train"]["augment"]["copies"] == 2
-    assert {path.name for path in (folder / "work").iterdir()} <= {".at-work", "kept"}
+    assert {path.name for path in (folder / "work").iterdir()} <= {".at-work", "kept", "locks"}
 
 
 def test_ratings_that_were_learned_stand_beside_the_lists_and_keep_to_their_scale(

@@ -59,7 +59,9 @@ def test_items_not_allowed_or_denied_to_everybody_are_not_available(spark: Spark
 
 def test_only_texts_new_to_the_encoder_are_missing(spark: SparkSession) -> None:
     items = spark.createDataFrame([("s1", "one"), ("s1", "one"), ("s2", "two")], "text_sha string, text string")
-    vectors = spark.createDataFrame([("old", "s2", [1], [0.5]), ("now", "s1", [1], [0.5])], SCHEMAS["item_vectors"])
+    vectors = spark.createDataFrame(
+        [(who, sha, [1], [0.5], None) for who, sha in (("old", "s2"), ("now", "s1"))], SCHEMAS["item_vectors"]
+    )
     assert [row["text_sha"] for row in missing_vectors(items, vectors, "now").collect()] == ["s2"]
 
 
