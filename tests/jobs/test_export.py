@@ -63,7 +63,7 @@ def test_an_export_prints_size_speed_and_quality_and_a_night_is_scored_by_it(
     assert run("score", folder, f"model={folder}/small") == 0
     rows = spark.read.format("delta").load(f"{folder}/lake/recommendations").select("model_version").distinct()
     assert [row[0] for row in rows.collect()] == [after.version]
-    assert {path.name for path in (folder / "work").iterdir()} == {".at-work", "kept"}
+    assert {path.name for path in (folder / "work").iterdir()} == {".at-work", "kept", "locks"}
 
 
 @pytest.mark.slow
