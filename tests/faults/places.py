@@ -28,6 +28,6 @@ FAULTS = [
         ("disk full in staging", "full", "work", "[score] scores ...", "No space left"),
         ("disk full in publish", "full", "lake", "[score] publish ...", "No space left"),
         ("a read-only folder for staging", "read-only", "work", "", "Read-only"),
-        ("a read-only folder for tables", "read-only", "lake", "", "Read-only"),
+        ("a read-only folder for tables", "read-only", "lake", "", "recommendations: cannot be written ("),
     )
 ]
