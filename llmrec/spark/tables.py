@@ -214,6 +214,7 @@ _UNWRITABLE = (
     "Permission denied",
     "AccessControlException",
     "ParentNotDirectoryException",
+    "exists and is not a directory",
     "Mkdirs failed",
     "DELTA_CANNOT_CREATE_LOG_PATH",
     "No space left",

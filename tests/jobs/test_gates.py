@@ -175,3 +175,21 @@ def test_the_lists_of_another_scene_stand_beside_those_of_a_date(spark: SparkSes
     assert run("score", folder, "score.scene=it's a cart", run_date="2026-02-02") == 0
     assert count("recommendations") == {"default": lists, "it's a cart": lists}
     assert count("nights") == {"default": 1, "it's a cart": 1}
+
+
+def test_a_date_whose_figures_cannot_be_written_is_said_to_be_published_and_the_same_line_again_adds_them(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, wide = "2026-02-05", "gates.nights=0"
+    in_the_way = folder / "lake" / "nights" / f"run_date={day}"
+    in_the_way.write_text("a file where a folder must be")
+    assert run("score", folder, wide, run_date=day) == 2
+    last = capsys.readouterr().err.rstrip().rpartition("\n")[2]
+    assert f"recommendations: {day} is published, but not its figures, so run it again: " in last
+    lists = table(spark, folder, "recommendations").filter(F.col("run_date") == day)
+    figures = table(spark, folder, "nights").filter(F.col("run_date") == day)
+    rows = lists.count()
+    assert (rows > 0, figures.count()) == (True, 0)
+    in_the_way.unlink()
+    assert run("score", folder, wide, run_date=day) == 0
+    assert (lists.count(), figures.count()) == (rows, 1)

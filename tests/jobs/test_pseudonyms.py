@@ -18,9 +18,9 @@ ONE, DENIED = "planted-user", "blue-12"
 HIDDEN = hmac.new(KEY, ONE.encode(), hashlib.sha256).hexdigest()
 
 
-def run(job: str, folder: Path, *overrides: str, more: tuple[str, ...] = ()) -> int:
+def run(job: str, folder: Path, *overrides: str, run_date: str = planted.RUN_DATE, more: tuple[str, ...] = ()) -> int:
     named = ("train.ranker=popularity", "privacy.pseudonyms=true", *overrides)
-    argv = ["--config", f"{folder}/config.yaml", "--run-date", planted.RUN_DATE, *more, "--set", *named]
+    argv = ["--config", f"{folder}/config.yaml", "--run-date", run_date, *more, "--set", *named]
     return jobs[job].JOB.run(argv)
 
 
@@ -84,7 +84,7 @@ def test_another_key_publishes_nothing_and_none_is_refused(
     assert "privacy.pseudonyms: needs a secret key" in capsys.readouterr().err
 
 
-def test_who_has_left_the_sources_gets_no_list_and_is_not_counted(
+def test_who_has_left_the_sources_gets_no_list_and_where_many_have_the_night_is_not_published(
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for job in ("prepare", "train"):
@@ -101,3 +101,10 @@ def test_who_has_left_the_sources_gets_no_list_and_is_not_counted(
     assert f"published {lists.count():,} rows" in said
     runs = spark.read.format("delta").load(f"{folder}/lake/runs").filter("stage = 'publish' and job = 'score'")
     assert [row["rows_out"] for row in runs.collect()] == [lists.count()]
+
+    kept = [line for line in events.read_text().splitlines() if not line.startswith(("u0", "u1", "u2"))]
+    events.write_text("\n".join(kept))
+    before = lists.count()
+    assert run("score", folder, run_date="2026-02-02") == 3
+    assert "\n  share of users without a list: " in capsys.readouterr().err
+    assert lists.count() == before
