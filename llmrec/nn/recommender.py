@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llmrec import columns as C
 from llmrec.domain.exploration import Exploration, explore
-from llmrec.domain.features import FEATURE_ALONE, PAIR_FEATURES
+from llmrec.domain.features import COLUMN, FEATURE_ALONE, PAIR_FEATURES
 from llmrec.domain.rules import Doubles, ListRules, Places, choose, keeps
 from llmrec.domain.users import Items, User
 from llmrec.nn.alone import Alone
@@ -253,11 +253,17 @@ class Recommender:
         return score_outputs(self._scorer, states, items, user, place.astype(np.int64))
 
     def top(self, scored: Scored, top_n: int) -> list[Recommendation]:
-        """Return a user's ``top_n`` best candidates, as far as there are so many and the rules let them."""
+        """Return a user's ``top_n`` best candidates, or popular items, as far as the rules let them."""
         if self.fusion is None:
             raise RuntimeError("this recommender was made without a fusion ranker")
         probabilities = self.probabilities(scored)
         best, top, chances = self._choose(scored, probabilities, top_n)
+        while len(best) < top_n <= (probabilities >= self._rules.min_score).sum() and self._rules.at_most:
+            wider = self._wider(scored)
+            if len(wider.features) == len(scored.features):
+                break
+            scored, probabilities = wider, self.probabilities(wider)
+            best, top, chances = self._choose(scored, probabilities, top_n)
         items, ratings = scored.proposals.items[top], scored.ratings
         contributions = self.fusion.contributions(scored.features[top])
         history = self._history(scored.user)
@@ -276,6 +282,20 @@ class Recommender:
                 zip(top, best, chances, self.catalogue.ids(items), why, strict=True), 1
             )
         ]
+
+    def _wider(self, scored: Scored) -> Scored:
+        """Return ``scored`` with three times as many popular items beside its candidates, as far as there are any."""
+        before = scored.proposals.items
+        own = propose(scored.answers, replace(self.sizes, at_least=4 * len(before)))
+        place = np.searchsorted(own.items, before)
+        logit = scored.features[:, COLUMN["pair_logit"]]
+        read = np.flatnonzero(np.isfinite(logit))
+        ratings = None
+        if scored.ratings is not None:
+            ratings = np.full(len(own.items), np.nan, np.float32)
+            ratings[place] = scored.ratings
+        features = self._features(scored.user, own, place[read], logit[read])
+        return replace(scored, proposals=own, features=features, ratings=ratings)
 
     def _choose(self, scored: Scored, probabilities: Doubles, count: int) -> tuple[Places, Places, Doubles]:
         """Return the list as the rules have it, the list with what is tried out in it, and the chance of each row."""

@@ -139,6 +139,25 @@ def test_a_list_holds_at_most_so_many_of_one_brand(tmp_path: Path, by_covisitati
     assert bound[0] == free[0]
 
 
+@pytest.mark.parametrize("ranker", ["covisitation", "pair_logit"])
+def test_a_list_has_all_its_items_where_the_candidates_are_too_much_alike_for_the_rules(
+    tmp_path: Path, ranker: str
+) -> None:
+    catalogue = tiny.catalogue(
+        tmp_path / "catalogue",
+        TEXTS,
+        together={(0, place): 3.0 - place / 10 for place in range(1, 6)},
+        brands=[["acme"]] * 6 + [["bolt"]] * 3 + [["core"], ["dawn"], ["edge"]],
+    )
+    sizes, rules = tiny.sizes(0, covisitation=5, at_least=4), ListRules(at_most=(("brand", 1),))
+    parts = {"catalogue": catalogue, "tokens": tiny.tokens(), "sizes": sizes, "fusion": tiny.fusion(ranker)}
+    shop = Recommender(scorer=tiny.scorer(), **parts, rules=rules)
+    [rows] = shop.recommend([someone("one", [0])], top_n=4)
+    assert len(rows) == 4
+    assert len({next(iter(catalogue.groups["brand"].of(int(row.item_id)))) for row in rows}) == 4
+    assert rows[0].sources[0] == C.COVISITATION
+
+
 def test_places_given_to_new_items_are_marked_and_their_chances_recorded(
     planted: Catalogue, by_covisitation: Fusion
 ) -> None:
