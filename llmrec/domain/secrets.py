@@ -8,7 +8,17 @@ from urllib.parse import unquote
 HIDDEN = "***"
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=https://)[^/@\s]+(?=@)")
 """User and password, or a token; elsewhere one part alone, as in abfss://container@account, is a place."""
-_NAMED = re.compile(r"(secret|password|token|(secret|access|account)[._-]?key(\.[\w.-]+)?)$", re.IGNORECASE)
+_IN_QUERY = re.compile(
+    r"(?<=[?&;])((?:x-amz-)?(?:sig|signature|credential|security-token|token|access_token|password|passwd|pwd|secret"
+    r"|api_?key)=)([^&;\s\"']+)",
+    re.IGNORECASE,
+)
+"""As in a signed address, or in that of a database."""
+_NAMED = re.compile(
+    r"(passw(or)?d|token|credentials?|(api|private)[._-]?key"
+    r"|(secret|(?<![a-z])sas|(secret|access|account)[._-]?key)(\.[\w.-]+)?)$",
+    re.IGNORECASE,
+)
 """Such as fs.s3a.secret.key, fs.azure.account.key.NAME.dfs.core.windows.net and MLFLOW_TRACKING_PASSWORD."""
 _SHORTEST = 4
 """Shorter values stand in too many words to be taken out of any text."""
@@ -19,7 +29,8 @@ def is_literal(key: str, value: str) -> bool:
 
     A value that begins with a slash is the path of a file, or where one is mounted.
     """
-    in_address = any("${" not in found for found in _IN_ADDRESS.findall(value))
+    told = [*_IN_ADDRESS.findall(value), *(secret for _, secret in _IN_QUERY.findall(value))]
+    in_address = any("${" not in found for found in told)
     return in_address or bool(_NAMED.search(key) and value and "${" not in value and not value.startswith("/"))
 
 
@@ -31,7 +42,11 @@ def without_secrets(found: Any, key: str = "") -> Any:
         return [without_secrets(value, key) for value in found]
     if found and _NAMED.search(key):
         return HIDDEN
-    return _IN_ADDRESS.sub(HIDDEN, found) if isinstance(found, str) else found
+    return _hide_in_addresses(found) if isinstance(found, str) else found
+
+
+def _hide_in_addresses(text: str) -> str:
+    return _IN_QUERY.sub(rf"\1{HIDDEN}", _IN_ADDRESS.sub(HIDDEN, text))
 
 
 class Secrets:
@@ -50,7 +65,7 @@ class Secrets:
         """Return ``text`` without them."""
         for value in self._known:
             text = text.replace(value, HIDDEN)
-        return _IN_ADDRESS.sub(HIDDEN, text)
+        return _hide_in_addresses(text)
 
 
 def _secrets(found: Any, key: str) -> Iterable[str]:
@@ -65,3 +80,4 @@ def _secrets(found: Any, key: str) -> Iterable[str]:
             yield found
         for address in _IN_ADDRESS.findall(found):
             yield address.partition(":")[2] or address
+        yield from (secret for _, secret in _IN_QUERY.findall(found))
