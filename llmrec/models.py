@@ -15,7 +15,7 @@ import yaml
 from llmrec.cli import Run
 from llmrec.domain.erased import Traces
 from llmrec.errors import ArtifactError, ConfigError, OutputError, RegistryError
-from llmrec.nn.artifact import ERASED, ModelInfo, replace_folder, require_replaceable, resolve_model
+from llmrec.nn.artifact import ERASED, ModelInfo, pin_model, replace_folder, require_replaceable, resolve_model
 from llmrec.pipelines.gate import Standing, may_follow, tracked
 from llmrec.settings.config import Config
 
@@ -34,11 +34,14 @@ def open_model(run: Run) -> ModelInfo:
 
 
 def find_model(config: Config, copied: Path) -> ModelInfo:
-    """Return the model of the settings, checked; its folder is copied to ``copied`` if it is on another host.
+    """Return the model of the settings, checked, and in ``copied`` if it is in a folder or on another host.
 
-    Raises RegistryError if there is none of that name, and ArtifactError as `resolve_model`.
+    Raises RegistryError if there is none of that name, ArtifactError as `resolve_model`, and OutputError if there is no
+    room for a copy.
     """
-    model = resolve_model(config.model) if in_folder(config) else _find_registered(config, copied)
+    if in_folder(config):
+        return pin_model(resolve_model(config.model), copied)
+    model = _find_registered(config, copied)
     if model is None:
         raise RegistryError(f"model: {config.model} is not in the registry; expected one: run jobs/train.py")
     return model

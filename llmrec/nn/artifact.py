@@ -186,6 +186,30 @@ def resolve_model(path: str, *, setting: str = "model") -> ModelInfo:
     return ModelInfo(folder, _fingerprint(files), encoder_version, manifest)
 
 
+def pin_model(model: ModelInfo, folder: Path) -> ModelInfo:
+    """Give ``model`` the folder ``folder`` of its own: what stays there while train puts another in its place.
+
+    Its files are linked, or copied where that cannot be. Raises ArtifactError as `resolve_model`, and OutputError if
+    there is no room.
+    """
+    try:
+        folder.mkdir(parents=True)
+        for name in (_MANIFEST, *model.manifest["files"]):
+            _link(model.folder / name, folder / name)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{error.filename}: was there a moment ago, expected it to stay: run it again") from error
+    except OSError as error:
+        raise OutputError(f"work: {folder} cannot be written ({error.strerror}); expected a writable place") from error
+    return resolve_model(str(folder))
+
+
+def _link(file: Path, link: Path) -> None:
+    try:
+        link.hardlink_to(file.resolve(strict=True))
+    except OSError:  # on another disk, or of another account
+        shutil.copyfile(file, link)
+
+
 def load_encoder(folder: Path) -> tuple[Scorer | Unread, Tokens]:
     """Load scorer and tokenizer from a folder written by `save_encoder`."""
     settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))

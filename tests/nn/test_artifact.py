@@ -16,6 +16,7 @@ from llmrec.nn.artifact import (
     finish_model,
     load_encoder,
     load_ranker,
+    pin_model,
     replace_folder,
     resolve_model,
     save_encoder,
@@ -100,6 +101,18 @@ def test_versions_follow_the_weights(tmp_path: Path, saved: Path) -> None:
     assert other.version != first.version
     assert other.encoder_version != first.encoder_version
     assert len(first.version) == 12
+
+
+def test_a_pinned_model_stays_as_it_is_when_another_takes_its_place(tmp_path: Path) -> None:
+    before = save_model(tmp_path / "model", tiny.scorer())
+    pinned = pin_model(resolve_model(str(tmp_path / "model")), tmp_path / "work" / "pinned")
+    save_model(tmp_path / "new", tiny.scorer(seed=9))
+    replace_folder(tmp_path / "new", tmp_path / "model")
+    assert resolve_model(str(tmp_path / "model")).version != before.version
+    again = resolve_model(str(pinned.folder))
+    assert pinned.version == again.version == before.version
+    loaded, _ = load_encoder(pinned.folder)
+    torch.testing.assert_close(logits(loaded), logits(tiny.scorer()), rtol=0, atol=0)
 
 
 def test_new_fusion_trees_change_the_version_but_not_that_of_the_vectors(tmp_path: Path, saved: Path) -> None:
