@@ -146,7 +146,7 @@ def _matches(table: str) -> Column:
     if table != C.QUARANTINE:
         return F.col(f"{_ROWS}.{C.USER}") == user
     # A refused row holds what the source gave: an id may have blanks around it, or be a number, which JSON writes as
-    # 7.0 or 1.2345678E7 where the table has 7 or 12345678. Columns of a line that could not be split may be anywhere.
+    # 7.0 or 1.2345678E7 where the table has 7 or 12345678. A line that could not be split has it anywhere.
     row, reason = F.col(f"{_ROWS}.row"), F.col(f"{_ROWS}.{C.REASON}")
 
     def is_user(given: Column) -> Column:
@@ -154,9 +154,14 @@ def _matches(table: str) -> Column:
         whole = as_text(number, T.DoubleType())
         return (F.btrim(given, F.lit(BLANKS)) == user) | F.coalesce(whole == user, F.lit(False))
 
+    def names_user(given: Column) -> Column:
+        quoted = F.replace(user, F.lit("\\E"), F.lit("\\E\\\\E\\Q"))
+        word = F.concat(F.lit(r"(?<![\p{L}\p{N}])\Q"), quoted, F.lit(r"\E(?![\p{L}\p{N}])"))
+        return is_user(given) | F.regexp_like(given, word)
+
     values = F.map_values(F.from_json(row, "map<string,string>"))
     return is_user(F.get_json_object(row, f"$.{C.USER}")) | (
-        reason.startswith(MALFORMED_LINE) & F.exists(values, is_user)
+        reason.startswith(MALFORMED_LINE) & F.exists(values, names_user)
     )
 
 

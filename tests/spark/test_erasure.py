@@ -146,12 +146,22 @@ def test_a_refused_row_is_found_by_the_id_that_the_source_gave(spark: SparkSessi
         ("line: malformed", {"user_id": "buy", "item_id": " 7"}, True),
         ("line: malformed", {"user_id": "buy", "item_id": "77"}, False),
         ("line: malformed", {"user_id": "buy", "item_id": None}, False),
+        ("line: malformed", {"user_id": '"a-1,7,buy', "item_id": None}, True),
+        ("line: malformed", {"user_id": '"a-17,70,buy', "item_id": None}, False),
+        ("event: null or empty", {"user_id": "a-1,7,buy", "item_id": "a"}, False),
         ("line: malformed; item_id: unknown item", {"user_id": None, "item_id": 7.0}, True),
     ]
     for reason, row, is_theirs in given:
         refused = spark.createDataFrame([(C.EVENTS, reason, json.dumps(row), "r", NOW)], SCHEMAS[C.QUARANTINE])
         theirs = frozenset(["7"] if is_theirs else [])
         assert find(refused, C.QUARANTINE, erased_ids(spark, ["7", "8"])) == Found(is_theirs, theirs), row
+
+
+def test_an_id_is_found_in_a_torn_row_whatever_letters_it_has(spark: SparkSession) -> None:
+    for user in ("a.b*c", "x\\Ey", "user (1)", "\\"):
+        row = (C.EVENTS, "line: malformed", json.dumps({"user_id": f'"it,{user},buy'}), "r", NOW)
+        refused = spark.createDataFrame([row], SCHEMAS[C.QUARANTINE])
+        assert find(refused, C.QUARANTINE, erased_ids(spark, [user, "other"])) == Found(1, frozenset([user])), user
 
 
 def test_an_id_that_a_source_holds_as_a_long_double_is_found(spark: SparkSession) -> None:
