@@ -2,12 +2,14 @@
 
     spark-submit jobs/maintain.py --config conf/demo.yaml
 
-It may run beside any other job, so it merges no file of what another may be replacing. Tables that are not llmrec's to
+It may run beside any other job, so it merges no file of what another may be replacing: the last date, and those that
+are being scored now. Tables that are not llmrec's to
 write, such as events where no source is named, are left alone. What killed runs left in the folder work goes too.
 """
 
 import sys
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +18,11 @@ from rich.table import Table
 from llmrec import columns as C
 from llmrec.cli import Job, Run
 from llmrec.leftovers import remove_leftovers
+from llmrec.lock import LOCKS, PREPARE, names_held
 from llmrec.pipelines.prepare import ORDER
+from llmrec.spark.items import text_shas
 from llmrec.spark.upkeep import Size, compact, drop_days, latest_day, vacuum
-from llmrec.spark.vector_cache import drop_old_encoders
+from llmrec.spark.vector_cache import drop_gone_texts, drop_old_encoders
 
 _DAYS = {
     **dict.fromkeys((C.RECOMMENDATIONS, C.NIGHTS, C.METRICS), C.RUN_DATE),
@@ -64,11 +68,14 @@ def _keep(run: Run, table: str) -> _Kept:
         dropped = drop_days(spark, name, _DAYS[table], settings.keep_days)
     elif table == C.ITEM_VECTORS:
         dropped = drop_old_encoders(spark, name, settings.keep_days)
+        if run.has(C.ITEMS):
+            texts = text_shas(run.read(C.ITEMS), run.config.texts.item_template)
+            dropped += drop_gone_texts(spark, name, texts, settings.keep_days)
     if table == C.RECOMMENDATIONS:
-        # The last date may be published anew at this moment, which merging its files would disturb.
         last = latest_day(spark, name, C.RUN_DATE)
-        if last:
-            compact(spark, name, f"{C.RUN_DATE} < '{last.isoformat()}'")
+        scored = {date.fromisoformat(day) for day in names_held(Path(run.config.work, LOCKS)) if day != PREPARE}
+        left = " AND ".join(f"{C.RUN_DATE} <> '{day}'" for day in sorted(scored | ({last} if last else set())))
+        compact(spark, name, left or None)
     elif table in _ADDED_TO:
         compact(spark, name)
     vacuum(spark, name, settings.keep_files_days)

@@ -8,6 +8,7 @@ been read and checked.
 
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -15,11 +16,15 @@ from rich.table import Table
 from llmrec import columns as C
 from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.errors import ConfigError
+from llmrec.lock import LOCKS, PREPARE, held
 from llmrec.pipelines.prepare import ORDER, Prepared, all_refused, prepare_source, require_good_rows
 from llmrec.spark.pseudonyms import pseudonymous
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.sources import read_source, source_errors
 from llmrec.spark.tables import append_table, overwrite_table, table_exists
+
+_PATIENCE = 3600.0
+"""Seconds to wait for another prepare, such as that of a weekly training: tables of two would not fit each other."""
 
 
 def main(run: Run) -> None:
@@ -28,6 +33,8 @@ def main(run: Run) -> None:
     for needed in (C.EVENTS, C.ITEMS):
         if needed not in sources:
             raise ConfigError(f"sources.{needed}: missing, expected path, format and columns (see conf/default.yaml)")
+    lock = Path(run.config.work, LOCKS, f"{PREPARE}.lock")
+    run.closing.enter_context(held(lock, run.run_id, patience=_PATIENCE))
 
     with run.stage("read"):
         mapped = {table: read_source(run.spark, table, **source.model_dump()) for table, source in sources.items()}

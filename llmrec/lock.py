@@ -12,20 +12,24 @@ from llmrec.errors import OutputError
 
 LOCKS = "locks"
 """Folder, in that of all runs, of what `held` holds."""
+PREPARE = "prepare"
+"""Name of the lock of prepare; those of score are run dates."""
 _AT_WORK = ".at-work"
+_PATIENCE = 1.0
+"""Seconds: `names_held` holds each for a moment."""
 
 
 @contextmanager
-def held(lock: Path, owner: str) -> Iterator[None]:
+def held(lock: Path, owner: str, patience: float = _PATIENCE) -> Iterator[None]:
     """Hold the file ``lock`` for ``owner``; it is free again when the process is no more, however it ended.
 
-    Raises OutputError naming who holds it, or if it cannot be made.
+    Raises OutputError naming who holds it after ``patience`` seconds still, or if it cannot be made.
     """
     told = lock.with_suffix(".owner")
     file = FileLock(lock)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file.acquire(timeout=0)
+        file.acquire(timeout=patience)
         told.write_text(owner, encoding="utf-8")
     except Timeout as error:
         who = told.read_text(encoding="utf-8") if told.is_file() else "another run"
@@ -37,6 +41,18 @@ def held(lock: Path, owner: str) -> Iterator[None]:
         yield
     finally:
         file.release()
+
+
+def names_held(locks: Path) -> set[str]:
+    """Return the names, without ``.lock``, of those in the folder ``locks`` that a run holds now."""
+    found = set()
+    for path in locks.glob("*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except (Timeout, OSError):
+            found.add(path.stem)
+    return found
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmrec.errors import OutputError
-from llmrec.lock import at_work, held
+from llmrec.lock import at_work, held, names_held
 
 HOLD = "import sys, time; from pathlib import Path; from llmrec.lock import held\n"
 HOLD += "with held(Path(sys.argv[1]), 'run a'): print('held', flush=True); time.sleep(600)"
@@ -23,6 +23,17 @@ def test_a_lock_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: P
     other.wait()
     with held(night, "run b"):
         assert night.with_suffix(".owner").read_text() == "run b"
+
+
+def test_what_is_held_is_told_by_its_names_and_can_be_held_by_others_afterwards(tmp_path: Path) -> None:
+    assert names_held(tmp_path / "locks") == set()
+    for name in ("2026-01-31", "2026-02-01"):
+        with held(tmp_path / "locks" / f"{name}.lock", "run a"):
+            pass
+    with held(tmp_path / "locks" / "2026-02-01.lock", "run b"):
+        assert names_held(tmp_path / "locks") == {"2026-02-01"}
+    with held(tmp_path / "locks" / "2026-01-31.lock", "run c", patience=0):
+        pass
 
 
 def test_a_place_where_no_lock_can_be_is_named(tmp_path: Path) -> None:

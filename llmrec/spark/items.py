@@ -41,6 +41,11 @@ def index_items(items: DataFrame, run_date: date, template: Sequence[str]) -> Da
     )
 
 
+def text_shas(items: DataFrame, template: Sequence[str]) -> DataFrame:
+    """Return the distinct fingerprints (text_sha) of the texts that ``template`` makes of ``items``."""
+    return items.select(F.sha2(item_text(template), 256).alias(C.TEXT_SHA)).distinct()
+
+
 def close_items(indexed: DataFrame, allowed: DataFrame | None, denied: DataFrame) -> DataFrame:
     """Take from ``available`` what is not on the list of ``allowed`` items (None: all are), or ``denied`` to everybody.
 

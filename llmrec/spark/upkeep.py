@@ -27,8 +27,12 @@ class Size:
 
 
 def latest_day(spark: SparkSession, name: str, day: str) -> date | None:
-    """Return the last day in the column ``day`` of the table; None if it has no row."""
-    [found] = open_delta(spark, name).toDF().agg(F.max(F.to_date(day))).collect()
+    """Return the last day in the column ``day`` of the table, tomorrow at most; None if there is none.
+
+    A run whose clock, or run date, was years ahead makes no other row old.
+    """
+    days = open_delta(spark, name).toDF().select(F.to_date(day).alias("day"))
+    [found] = days.filter(F.col("day") <= F.date_add(F.current_date(), 1)).agg(F.max("day")).collect()
     last: date | None = found[0]
     return last
 
@@ -36,7 +40,7 @@ def latest_day(spark: SparkSession, name: str, day: str) -> date | None:
 def drop_days(spark: SparkSession, name: str, day: str, keep: int) -> int:
     """Delete the rows whose ``day`` (a column) is more than ``keep`` days before the last one there; count them.
 
-    The clock has no say: a table that nobody writes to keeps what it has. Raises OutputError if it cannot be written.
+    A table that nobody writes to keeps what it has, however long that is. Raises OutputError if it cannot be written.
     """
     last = latest_day(spark, name, day)
     if last is None:

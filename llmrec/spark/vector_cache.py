@@ -50,3 +50,25 @@ def drop_old_encoders(spark: SparkSession, table: str, keep: int) -> int:
     if old:
         with_output_errors(table, lambda: open_delta(spark, table).delete(F.col(C.MODEL_VERSION).isin(list(old))))
     return sum(old.values())
+
+
+def drop_gone_texts(spark: SparkSession, table: str, texts: DataFrame, keep: int) -> int:
+    """Delete the vectors of texts that are not among ``texts`` (text_sha), if encoded ``keep`` days before the latest.
+
+    Returns how many. One whose text comes back has it encoded once more. Raises OutputError if the table cannot be
+    written.
+    """
+    vectors = read_table(spark, table, C.ITEM_VECTORS)
+    [latest] = vectors.agg(F.max(C.ENCODED_AT)).collect()[0]
+    if latest is None:
+        return 0
+    old = F.coalesce(F.col(C.ENCODED_AT) < F.lit(latest - timedelta(days=keep)), F.lit(True))
+    gone = vectors.filter(old).join(texts, on=C.TEXT_SHA, how="left_anti").select(C.TEXT_SHA).distinct().persist()
+    count = vectors.filter(old).join(gone, on=C.TEXT_SHA, how="left_semi").count()
+    if count:
+        merge = (
+            open_delta(spark, table).alias("kept").merge(gone.alias("gone"), f"kept.{C.TEXT_SHA} = gone.{C.TEXT_SHA}")
+        )
+        with_output_errors(table, merge.whenMatchedDelete(old).execute)
+    gone.unpersist()
+    return count

@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from llmrec import columns as C
+from llmrec.lock import held
 from llmrec.spark.schemas import SCHEMAS
 from llmrec.spark.tables import append_table, create_table, replace_night
 
@@ -33,7 +34,8 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
         append_table(spark.range(1).selectExpr("'ours' AS item_id"), items)
     argv = ["--set", "sources.items={path: p, format: json, columns: {item_id: i, title: t}}"]
     argv += [f"tables.location={tmp_path}", f"work={tmp_path}/work", "maintain.keep_days=2"]
-    assert maintain.JOB.run(argv) == 0
+    with held(tmp_path / "work" / "locks" / "2026-01-04.lock", "a run that scores it"):
+        assert maintain.JOB.run(argv) == 0
     kept = spark.read.format("delta").load(lists)
     assert {row["run_date"].day for row in kept.collect()} == {3, 4, 5}
     assert kept.count() == 9
@@ -43,8 +45,9 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
         name: spark.sql(f"DESCRIBE DETAIL delta.`{tmp_path}/{name}`").collect()[0]["numFiles"]
         for name in (C.RECOMMENDATIONS, C.RUNS, C.EVENTS, C.ITEMS)
     }
-    # The last date and what prepare replaces keep their files; so do tables of others. One file of runs is this run's.
-    assert files == {C.RECOMMENDATIONS: 1 + 1 + 3, C.RUNS: 1 + 1, C.EVENTS: NIGHTS, C.ITEMS: NIGHTS}
+    # Dates that may be replaced now and what prepare replaces keep their files; so do tables of others. Of runs one is of
+    # this run.
+    assert files == {C.RECOMMENDATIONS: 1 + 3 + 3, C.RUNS: 1 + 1, C.EVENTS: NIGHTS, C.ITEMS: NIGHTS}
     said = capsys.readouterr().out
     assert "recommendations" in said
     assert "events" not in said

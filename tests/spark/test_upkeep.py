@@ -52,6 +52,16 @@ def test_dates_are_dropped_by_the_last_one_there_and_never_that(spark: SparkSess
     assert items(spark, name) == {(5, item) for item in "defg"}
 
 
+def test_a_date_years_ahead_makes_no_other_old(spark: SparkSession, name: str) -> None:
+    publish(spark, name, 7, "abcd")
+    ahead = spark.createDataFrame([(date(2126, 1, 1), "home", "z")], "run_date date, scene string, item_id string")
+    replace_night(ahead, name, date(2126, 1, 1), "home")
+    assert latest_day(spark, name, "run_date") == date(2026, 1, 7)
+    assert drop_days(spark, name, "run_date", 3) == 8
+    kept = {row["run_date"] for row in spark.read.format("delta").load(name).collect()}
+    assert kept == {date(2026, 1, 5), date(2026, 1, 7), date(2126, 1, 1)}
+
+
 def test_merging_files_changes_no_row_and_leaves_the_partitions_that_are_not_named(
     spark: SparkSession, name: str
 ) -> None:
