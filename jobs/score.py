@@ -38,7 +38,7 @@ from llmrec.pipelines.score import check_lists, published_rows, require_users, s
 from llmrec.progress import spark_progress
 from llmrec.spark.figures import event_figures
 from llmrec.spark.nights import earlier_nights, night_row
-from llmrec.spark.pseudonyms import with_identities
+from llmrec.spark.pseudonyms import fingerprint, with_identities
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.sources import read_source, source_errors
@@ -89,14 +89,15 @@ def main(run: Run) -> None:
     with run.stage("catalogue") as stage:
         catalogue = build_catalogue(
             night, night.events, users, vectors, config, work / "catalogue", run.day,
-            relations=relations_needed(config), without_failed=True,
+            relations=relations_needed(config), without_failed=True, say=run.say,
         )  # fmt: skip
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
         stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}
     shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
     parts = replace(night_parts(shipped, shelves, config, run.day), without_failed=True)
-    key = scoring_key(run.day, model.version, run.commits, stage.counts, config)
+    secret = fingerprint(run.secret(PSEUDONYMS)) if config.privacy.pseudonyms else None
+    key = scoring_key(run.day, model.version, run.commits, [stage.counts, secret], config)
     lists = _score(run, model, parts, night, users, eligible, key)
     with run.stage("gates") as stage:
         if config.privacy.pseudonyms:

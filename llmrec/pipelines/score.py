@@ -32,7 +32,7 @@ def scoring_key(
         run_date: the night.
         model_version: of the model.
         tables: what was read of the tables.
-        counted: what was counted for the catalogue; it lacks what could not be.
+        counted: what was counted for the catalogue, which lacks what could not be, and what else is of this night.
         config: all settings; how far a night may be from others and who is told of it change no list.
     """
     sha = config.model_copy(update={"gates": Gates(), "log": Log()}).sha

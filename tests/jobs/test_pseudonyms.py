@@ -79,6 +79,9 @@ def test_another_key_publishes_nothing_and_none_is_refused(
     assert run("score", folder) == 2
     assert "nobody in the lists is in the sources under this key" in capsys.readouterr().err
     assert spark.read.format("delta").load(f"{folder}/lake/recommendations").isEmpty()
+    monkeypatch.setenv("LLMREC_SECRET", KEY.decode())
+    assert run("score", folder) == 0
+    assert "goes on" not in capsys.readouterr().out
     monkeypatch.delenv("LLMREC_SECRET")
     assert run("prepare", folder) == 2
     assert "privacy.pseudonyms: needs a secret key" in capsys.readouterr().err
