@@ -239,7 +239,12 @@ class Job:
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run ``main`` with a checked configuration and a session; return the exit code."""
-        args = parse_args(self.name, self.description, self.arguments, argv)
+        try:
+            args = parse_args(self.name, self.description, self.arguments, argv)
+        except SystemExit as ended:
+            if ended.code:
+                Watch(self.name, None, dict(os.environ)).run_ended(2, "the arguments are wrong, and it was not started")
+            raise
         keep_from_others()
         watch = Watch(self.name, args.run_date, dict(os.environ))
         try:
@@ -281,4 +286,7 @@ class Job:
                 if known := explained(error):
                     raise known from error
                 raise
-            run.record()
+            try:
+                run.record()
+            except OutputError as error:
+                raise OutputError(f"all is done and written, but not recorded: {error}") from error

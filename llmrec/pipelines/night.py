@@ -156,6 +156,7 @@ def build_catalogue(
     *,
     relations: Collection[str] | None = None,
     without_failed: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Catalogue:
     """Write the catalogue of ``events`` to ``folder``.
 
@@ -169,6 +170,7 @@ def build_catalogue(
         until: the day on which the popularity window ends.
         relations: those that are counted, the others know nothing; None: `relations_on`.
         without_failed: whether a relation that cannot be counted is left out, with a message, instead of raising.
+        say: tells what was left out.
     """
     counts = popularity(events, until, config.candidates.popularity_days)
     kinds = dict.fromkeys((C.CATEGORY, C.ATTRIBUTES, *config.rules.at_most))
@@ -194,7 +196,7 @@ def build_catalogue(
     if failed and not without_failed:
         raise next(iter(failed.values()))
     for relation, error in failed.items():
-        print(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
+        say(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
     catalogue = write_catalogue(folder, table, related, segments, factors)
     if config.candidates.dense_search == "approximate":
         write_index(folder, catalogue.vectors, catalogue.available)

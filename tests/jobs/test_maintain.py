@@ -45,8 +45,8 @@ def test_old_dates_go_small_files_are_merged_and_tables_of_others_are_left(
         name: spark.sql(f"DESCRIBE DETAIL delta.`{tmp_path}/{name}`").collect()[0]["numFiles"]
         for name in (C.RECOMMENDATIONS, C.RUNS, C.EVENTS, C.ITEMS)
     }
-    # Dates that may be replaced now and what prepare replaces keep their files; so do tables of others. Of runs one is of
-    # this run.
+    # Dates that may be replaced now and what prepare replaces keep their files; so do tables of others. One of runs is
+    # this run's.
     assert files == {C.RECOMMENDATIONS: 1 + 3 + 3, C.RUNS: 1 + 1, C.EVENTS: NIGHTS, C.ITEMS: NIGHTS}
     said = capsys.readouterr().out
     assert "recommendations" in said

@@ -268,6 +268,8 @@ def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_published(
     assert run("score", folder, f"tables.names.recommendations={tmp_path}/file/recommendations") == 2
     refused(capsys, "cannot be written")
     assert table(spark, folder, "recommendations").count() == before
+    assert run("score", folder, f"tables.names.runs={tmp_path}/file/runs") == 2
+    refused(capsys, "score: all is done and written, but not recorded: ")
 
 
 def test_a_wrong_setting_is_refused_before_spark_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,18 @@ def test_a_table_of_an_older_version_gets_the_pairs_per_second(spark: SparkSessi
     assert len(recorded(spark, tmp_path)) == 2
 
 
+def test_wrong_arguments_are_told_too(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Job("probe", _one_stage, "Works.").run(["--run-date", "yesterday"])
+    assert ended.value.code == 2
+    assert "argument --run-date: invalid" in capsys.readouterr().err
+    [(_, _, body)] = server.calls
+    assert json.loads(body)["exit_code"] == 2
+    with pytest.raises(SystemExit):
+        Job("probe", _one_stage, "Works.").run(["--help"])
+    assert len(server.calls) == 1
+
+
 def _one_stage(run: Run) -> None:
     with run.stage("read"):
         pass

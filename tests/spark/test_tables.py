@@ -1,11 +1,13 @@
 from datetime import date
 from pathlib import Path
 
+import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
-from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
 from llmrec.spark.tables import create_latest, create_table, replace_night
 
 
@@ -52,6 +54,20 @@ def test_a_serving_store_that_copies_only_the_changes_holds_what_the_table_holds
         there = spark.read.format("delta").load(name).select("run_date", "rank", "item_id")
         assert store == {tuple(row) for row in there.collect()}
     assert len(store) == 4
+
+
+def test_a_row_that_readers_do_not_expect_cannot_get_into_the_table_whoever_writes_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    name = str(tmp_path / "recommendations")
+    create_table(spark, name, C.RECOMMENDATIONS, partition_by=C.RUN_DATE, constraints=RECOMMENDATION_CONSTRAINTS)
+    good = lists(spark, 1, "a")
+    good.write.format("delta").mode("append").save(name)
+    for column, wrong in (("score", 1.5), ("score", -0.5), ("rank", 0), ("propensity", 0.0), ("user_id", None)):
+        row = good.withColumn(column, F.lit(wrong).cast(good.schema[column].dataType))
+        with pytest.raises(Py4JJavaError, match=r"CONSTRAINT|NOT_NULL"):
+            row.write.format("delta").mode("append").save(name)
+    assert spark.read.format("delta").load(name).count() == 1
 
 
 def test_a_table_of_a_catalog_has_a_view_of_each_scenes_last_date(spark: SparkSession) -> None:
