@@ -31,7 +31,8 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="WORDS", help="faults that have these words in their names")
     args = parser.parse_args()
     os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1g pyspark-shell")  # it is too late in a session
-    chosen = [(name, inject) for name, inject in _faults(args.quick) if args.only in name]
+    found, left_out = _faults(args.quick)
+    chosen = [(name, inject) for name, inject in found if args.only in name]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         shops = open_shops(start_session("bench", SESSION), Path(folder))
@@ -45,32 +46,31 @@ def main() -> int:
     survived = sum(row["survived"] == "yes" for row in rows)
     lost, doubled = (sum(int(str(row[name])) for row in rows) for name in ("lost", "doubled"))
     print(f"injected {len(rows)}, survived {survived}, lost rows {lost}, doubled rows {doubled}")
-    figures = {"injected": len(rows), "survived": survived, "lost_rows": lost, "doubled_rows": doubled, "faults": rows}
-    save(args.json, figures)
+    if left_out:
+        print(f"not injected, as this machine cannot: {', '.join(left_out)}")
+    figures = {"injected": len(rows), "survived": survived, "lost_rows": lost, "doubled_rows": doubled}
+    save(args.json, {**figures, "left_out": left_out, "faults": rows})
     return int(survived < len(rows))
 
 
-def _faults(quick: bool) -> list[tuple[str, Callable[[Shops], Outcome]]]:
-    """All that this machine can do, by name; if it is to be ``quick``, those that need no process of their own."""
+def _faults(quick: bool) -> tuple[list[tuple[str, Callable[[Shops], Outcome]]], list[str]]:
+    """All that this machine can do, and the names of the others; ``quick``: those that need no process of their own."""
     if quick:
-        return [(fault.name, fault.inject) for fault in (*damage.FAULTS, *bad_rows.FAULTS)]
+        return [(fault.name, fault.inject) for fault in (*damage.FAULTS, *bad_rows.FAULTS)], []
     found = [
         *kills.FAULTS,
         *damage.FAULTS,
         *changes.FAULTS,
         *overlaps.FAULTS,
         *bad_rows.FAULTS,
+        *places.FAULTS,
         *skew.FAULTS,
         *soak.FAULTS,
     ]
-    if can_mount():
-        found += places.FAULTS
-    else:
-        print("full and read-only folders are left out: this user may not mount in a namespace of their own")
-    if shutil.which("cc") is None:
-        print("what sets the clock is left out: there is no C compiler")
-        found = [fault for fault in found if "clock" not in fault.name and fault not in soak.FAULTS]
-    return [(fault.name, fault.inject) for fault in found]
+    needs_mounts = [] if can_mount() else places.FAULTS
+    needs_compiler = [] if shutil.which("cc") else [*soak.FAULTS, *(one for one in found if "clock" in one.name)]
+    left_out = {fault.name for fault in (*needs_mounts, *needs_compiler)}
+    return [(one.name, one.inject) for one in found if one.name not in left_out], sorted(left_out)
 
 
 def _row(name: str, outcome: Outcome, seconds: float) -> dict[str, object]:
