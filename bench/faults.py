@@ -30,7 +30,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--only", default="", metavar="WORDS", help="faults that have these words in their names")
     args = parser.parse_args()
-    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1g pyspark-shell")  # it is too late in a session
+    os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 3g pyspark-shell")  # it is too late in a session
     found, left_out = _faults(args.quick)
     chosen = [(name, inject) for name, inject in found if args.only in name]
     rows = []
@@ -39,9 +39,11 @@ def main() -> int:
         for name, inject in chosen:
             begun = time.monotonic()
             outcome = inject(shops)
+            shops.first.spark.catalog.clearCache()  # what a job keeps until its process ends
             rows.append(_row(name, outcome, time.monotonic() - begun))
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
             for problem in outcome.problems:
-                print(f"{name}: {problem}")
+                print(f"{name}: {problem}", flush=True)
     show(f"{len(rows)} faults", rows)
     survived = sum(row["survived"] == "yes" for row in rows)
     lost, doubled = (sum(int(str(row[name])) for row in rows) for name in ("lost", "doubled"))
