@@ -1,4 +1,7 @@
-"""The features of a (user, candidate) pair that the fusion ranker reads: declared here, once."""
+"""The features of a (user, candidate) pair that the fusion ranker reads: declared here, once.
+
+`nn.features.all_features` computes each, and refuses to go without one; training, scoring and report follow.
+"""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """What is known of each candidate of a user: the columns that `domain.features` declares, filled."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,39 +30,38 @@ def all_features(
         logit: of these, (R,).
     """
     items = proposals.items
-    matrix = np.zeros((len(items), len(FEATURES)), np.float32)
-
-    def put(name: str, values: npt.NDArray[np.generic] | float) -> None:
-        matrix[:, COLUMN[name]] = values
-
+    known = dict[str, npt.NDArray[Any] | float]()
     for source in (*RELATIONS, C.ALS, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
         name = source.replace("-", "")
-        scores = proposals.scored_by(source)
-        put(name, scores)
-        put(f"{name}_rank", places(scores))
-    put("covisitation_last", catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items))
-    put("next_last", catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items))
-    put("lexical_last", catalogue.words.alike(user.recent[-1:], 1.0).look_up(items))
+        known[name] = scores = proposals.scored_by(source)
+        known[f"{name}_rank"] = places(scores)
+    known["covisitation_last"] = catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items)
+    known["next_last"] = catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items)
+    known["lexical_last"] = catalogue.words.alike(user.recent[-1:], 1.0).look_up(items)
     for name, values in (("pair_logit", logit), ("pair_rank", places(logit))):
-        put(name, np.nan)  # the trees take the absent for what it is
-        matrix[read, COLUMN[name]] = values
-    if len(history) and len(items):
-        cosines = catalogue.vectors[items] @ catalogue.vectors[history].T
-        put("nearest", cosines.max(axis=1))
-        put("last_liked", cosines[:, -1])
-    put("popularity", np.log1p(catalogue.taken[items]))
-    put("popularity_lately", proposals.scored_by(C.POPULARITY))
-    put("segment_popularity", proposals.scored_by(C.BY_SEGMENT))
-    put("trend", np.log((catalogue.taken_lately[items] + 1) / (catalogue.taken[items] + 1)))
-    put("recency", np.log1p(catalogue.idle[items]))
-    put("age", np.log1p(catalogue.age[items]))
-    put("liked_share", (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2))
-    put("category_match", catalogue.groups[C.CATEGORY].shared(user.recent, items, _FADE))
-    put("attribute_match", catalogue.groups[C.ATTRIBUTES].shared(user.recent, items, _FADE))
-    put("again", proposals.scored_by(C.AGAIN))
-    put("supplied", proposals.scored_by(C.SUPPLIED))
-    put("history_length", 0.0 if user.without_history else float(np.log1p(len(user.seen))))
-    put("idle", np.log1p(user.idle_days))
+        known[name] = of_read = np.full(len(items), np.nan, np.float32)  # the trees take the absent for what it is
+        of_read[read] = values
+    cosines = catalogue.vectors[items] @ catalogue.vectors[history].T if len(history) else np.zeros((len(items), 1))
+    known["nearest"] = cosines.max(axis=1)
+    known["last_liked"] = cosines[:, -1]
+    known["popularity"] = np.log1p(catalogue.taken[items])
+    known["popularity_lately"] = proposals.scored_by(C.POPULARITY)
+    known["segment_popularity"] = proposals.scored_by(C.BY_SEGMENT)
+    known["trend"] = np.log((catalogue.taken_lately[items] + 1) / (catalogue.taken[items] + 1))
+    known["recency"] = np.log1p(catalogue.idle[items])
+    known["age"] = np.log1p(catalogue.age[items])
+    known["liked_share"] = (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2)
+    known["category_match"] = catalogue.groups[C.CATEGORY].shared(user.recent, items, _FADE)
+    known["attribute_match"] = catalogue.groups[C.ATTRIBUTES].shared(user.recent, items, _FADE)
+    known["again"] = proposals.scored_by(C.AGAIN)
+    known["supplied"] = proposals.scored_by(C.SUPPLIED)
+    known["history_length"] = 0.0 if user.without_history else float(np.log1p(len(user.seen)))
+    known["idle"] = np.log1p(user.idle_days)
+    if missing := set(COLUMN) - set(known):
+        raise RuntimeError(f"features {sorted(missing)} are declared in domain.features, but not computed")
+    matrix = np.empty((len(items), len(FEATURES)), np.float32)
+    for name, column in known.items():
+        matrix[:, COLUMN[name]] = column
     return matrix
 
 

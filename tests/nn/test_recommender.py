@@ -81,6 +81,14 @@ def test_what_the_pair_scorer_does_not_read_lacks_its_features_and_nothing_else(
         )
 
 
+def test_a_feature_that_is_declared_and_not_computed_is_named(
+    planted: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrec.nn.features.COLUMN", {**COLUMN, "moon": len(COLUMN)})
+    with pytest.raises(RuntimeError, match=r"\['moon'\] are declared in domain.features, but not computed"):
+        list(recommender(planted, None).score([someone("one", [0])]))
+
+
 def test_what_recent_items_have_in_common_with_a_candidate_counts_by_how_late_they_are(tmp_path: Path) -> None:
     brands = [["acme"], ["bolt"], ["acme", "old"], ["bolt"], ["core"], []]
     catalogue = tiny.catalogue(tmp_path / "catalogue", TEXTS[:6], brands=brands, taken=[9, 9, 9, 0, 9, 9])
