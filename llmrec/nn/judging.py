@@ -37,6 +37,7 @@ class Judged:
     lists: list[Mapping[str, object]]
     found: list[Mapping[str, object]]
     pairs: list[int]
+    """Rows of llmrec's list, by bins of their probability; likewise ``predicted`` and ``liked``, sums over them."""
     predicted: list[float]
     liked: list[int]
     loss: float
@@ -53,8 +54,9 @@ def judge_user(
     """
     probabilities = recommender.probabilities(scored)
     items, features = scored.proposals.items, scored.features
+    best = best_first(probabilities, recommender.catalogue.popularity_place[items])
     orders = {
-        LLMREC: items[best_first(probabilities, recommender.catalogue.popularity_place[items])],
+        LLMREC: items[best],
         **{source: scored.answers[source].best(len(recommender.catalogue)) for source in ALONE},
         **{source: _rank_by(scored.proposals.scored_by(source), items) for source in AMONG},
         BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),
@@ -63,7 +65,9 @@ def judge_user(
     rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.excluded].sum())
     wanted = set(targets.tolist())
     hits = np.isin(items, targets)
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    shown = best[:longest]  # of the other candidates nearly all are near 0, and would hide what is wrong with these
+    told, liked = probabilities[shown], hits[shown]
+    bins = np.minimum((told * BINS).astype(int), BINS - 1)
     return Judged(
         user_id=scored.user.user_id,
         new_user=scored.user.without_history,
@@ -74,8 +78,8 @@ def judge_user(
         ],
         found=_recall(scored, hits, len(wanted)),
         pairs=np.bincount(bins, minlength=BINS).tolist(),
-        predicted=np.bincount(bins, probabilities, minlength=BINS).tolist(),
-        liked=np.bincount(bins, hits, minlength=BINS).astype(int).tolist(),
+        predicted=np.bincount(bins, told, minlength=BINS).tolist(),
+        liked=np.bincount(bins, liked, minlength=BINS).astype(int).tolist(),
         loss=log_loss(probabilities, hits),
     )
 

@@ -320,6 +320,18 @@ def test_the_list_that_is_judged_is_the_one_that_is_published(tmp_path: Path, by
         assert items == [int(row.item_id) for row in ranks.top(scored, SIZE)]
 
 
+def test_calibration_is_that_of_the_rows_that_are_shown(planted: Catalogue, by_covisitation: Fusion) -> None:
+    shop = recommender(planted, by_covisitation)
+    [scored] = shop.score([someone("one", [0])])
+    shown = shop.top(scored, 3)
+    liked = np.array([int(shown[0].item_id), int(shop.top(scored, 4)[3].item_id)], np.int32)
+    judged = judge_user(shop, {}, scored, liked, longest=3)
+    assert sum(judged.pairs) == 3
+    assert sum(judged.predicted) == pytest.approx(sum(row.score for row in shown))
+    assert sum(judged.liked) == 1
+    assert judged.liked[int(shown[0].score * 10)] == 1
+
+
 def test_without_candidates_the_list_is_empty_for_one_user_or_for_all(
     planted: Catalogue, by_covisitation: Fusion
 ) -> None:
