@@ -1,6 +1,7 @@
 """What one run at a time may do, whichever host it is on; and a job that no other may run beside."""
 
 import fcntl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,15 +26,13 @@ def held(lock: Path, owner: str, patience: float = _PATIENCE) -> Iterator[None]:
 
     Raises OutputError naming who holds it after ``patience`` seconds still, or if it cannot be made.
     """
-    told = lock.with_suffix(".owner")
     file = FileLock(lock)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file.acquire(timeout=patience)
-        told.write_text(owner, encoding="utf-8")
+        _acquire(file, lock, patience)
+        _owner_of(lock).write_text(owner, encoding="utf-8")
     except Timeout as error:
-        who = told.read_text(encoding="utf-8") if told.is_file() else "another run"
-        raise OutputError(f"{lock}: {who} is at work on the same; expected one at a time: wait for it") from error
+        raise OutputError(f"{_who_holds(lock)}; expected one at a time: wait for it") from error
     except (OSError, NotImplementedError) as error:
         file.release()
         raise OutputError(f"work: {lock} cannot be made ({_reason(error)}); expected a writable place") from error
@@ -41,6 +40,26 @@ def held(lock: Path, owner: str, patience: float = _PATIENCE) -> Iterator[None]:
         yield
     finally:
         file.release()
+
+
+def _acquire(file: FileLock, lock: Path, patience: float) -> None:
+    """Acquire it; say so where that takes longer than `names_held` does. Raises Timeout."""
+    try:
+        file.acquire(timeout=min(patience, _PATIENCE))
+    except Timeout:
+        if patience <= _PATIENCE:
+            raise
+        print(f"{_who_holds(lock)}; waits for it, {patience / 60:.0f} minutes at most", file=sys.stderr, flush=True)
+        file.acquire(timeout=patience)
+
+
+def _who_holds(lock: Path) -> str:
+    told = _owner_of(lock)
+    return f"{lock}: {told.read_text(encoding='utf-8') if told.is_file() else 'another run'} is at work on the same"
+
+
+def _owner_of(lock: Path) -> Path:
+    return lock.with_suffix(".owner")
 
 
 def names_held(locks: Path) -> set[str]:

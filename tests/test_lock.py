@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ def test_a_lock_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: P
     other.wait()
     with held(night, "run b"):
         assert night.with_suffix(".owner").read_text() == "run b"
+
+
+def test_who_is_patient_waits_and_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "prepare.lock"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout
+    assert other.stdout.readline() == "held\n"
+    ending = threading.Timer(1.5, other.kill)
+    ending.start()
+    with held(lock, "run b", patience=300):
+        assert other.wait(timeout=60) < 0  # it was killed, not overtaken
+    assert "run a is at work on the same; waits for it, 5 minutes at most" in capsys.readouterr().err
 
 
 def test_what_is_held_is_told_by_its_names_and_can_be_held_by_others_afterwards(tmp_path: Path) -> None:
