@@ -92,7 +92,7 @@ _ITEM, _USER = {"name": "A tea"}, {"segment": "new"}
 _SHOWN = {"request": "r", "user": "u", "item": "tea", "clicked": True, "at": 1_700_000_000}
 _TIME = "event_time: unparsable time"
 KINDS = [
-    Kind("no-user", "events", "user_id: null or empty", _event("who", keep="words"), _blank, ("", "\u00a0")),
+    Kind("no-user", "events", "user_id: null or empty", _event("who", keep="how"), _blank, ("", "\u00a0")),
     Kind("no-item", "events", "item_id: null or empty", _event("what"), _blank, ("",)),
     Kind("no-event", "events", "event: null or empty", _event("how"), _blank, ("",)),
     Kind("no-time", "events", "event_time: null or empty", _event("at"), _blank, ("",)),
@@ -112,9 +112,9 @@ KINDS = [
     Kind("windows-1252", "events", "text: not text", _event("words"), _in("cp1252", "\u20ac\u2019\u0153")),
     Kind("shift-jis", "events", "text: not text", _event("words"), _in("shift_jis", "\u65e5\u8336")),
     Kind("utf-16", "events", "text: not text", _event("words"), _word.map(lambda word: word.encode("utf-16-le"))),
-    Kind("control-in-id", "events", "user_id: not text", _event("who", keep="words"), _control),
+    Kind("control-in-id", "events", "user_id: not text", _event("who", keep="how"), _control),
     Kind("long-text", "events", "text: longer than prepare.max_text_chars", _event("words"), st.just(_LONG), long=True),
-    Kind("long-user", "events", "user_id: longer than prepare.max_text_chars", _event("who", keep="words"),
+    Kind("long-user", "events", "user_id: longer than prepare.max_text_chars", _event("who", keep="how"),
          st.just(_LONG), long=True),
     Kind("unknown-item", "events", "item_id: unknown item", _event("what"), _word, ("TEA", "t\u00e9a", "tea\u0301")),
     Kind("two-wrongs", "events", f"{_TIME}; value: unparsable value",
