@@ -134,7 +134,7 @@ KINDS = [
     Kind("long-title", "items", "title: longer than prepare.max_text_chars", _object("name", "id"), st.just(_LONG),
          long=True),
     Kind("no-json", "items", MALFORMED, lambda tag, word: f'{{"id": "{tag}", "name": {word}'.encode(), _word),
-    Kind("user-without-id", "users", "user_id: null or empty", _object("id", "profile"), st.none() | _blank),
+    Kind("user-without-id", "users", "user_id: null or empty", _object("id", "segment"), st.none() | _blank),
     Kind("long-segment", "users", "segment: longer than prepare.max_text_chars", _object("segment", "id"),
          st.just(_LONG), long=True),
     Kind("no-request", "impressions", "request_id: null or empty", _object("request", "variant", **_SHOWN),
@@ -230,8 +230,10 @@ def make_corpus() -> Corpus:
     good = _good_rows(lines)
     for number in range(twins):
         tag = f"bad-99-{number}"
-        for table, key, text in (("items", "item_id", "name"), ("users", "user_id", "profile")):
-            lines[table] += [json.dumps({"id": f"twin-{number}", text: words}).encode() for words in ("A", f"B {tag}")]
+        twin_items = {"name": "A"}, {"name": f"B {tag}"}
+        twin_users = {"profile": "A"}, {"profile": "B", "segment": tag}
+        for table, key, two in (("items", "item_id", twin_items), ("users", "user_id", twin_users)):
+            lines[table] += [json.dumps({"id": f"twin-{number}", **one}).encode() for one in two]
             expected[table, f"{key}: {TWIN}", tag] += 1
         good["items"][f"twin-{number}", "A"] += 1
         good["users"][f"twin-{number}", "A", None] += 1
