@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,7 @@ class Bar:
         self._task = self._moving.add_task(label, total=total) if self._moving else None
         self._console, self._label, self._total = console, label, total
         self._started = self._spoken = time.monotonic()
+        self._done = 0
 
     def __enter__(self) -> "Bar":
         if self._moving:
@@ -40,8 +42,9 @@ class Bar:
         if self._moving and self._task is not None:
             self._moving.update(self._task, completed=done, description=f"{self._label} {note}")
             return
-        now = time.monotonic()
-        if done and (now - self._spoken >= _SECONDS_BETWEEN_LINES or done == self._total):
+        now, complete = time.monotonic(), done == self._total > self._done
+        self._done = done
+        if complete or (0 < done < self._total and now - self._spoken >= _SECONDS_BETWEEN_LINES):
             self._spoken = now
             left = (now - self._started) / done * (self._total - done)
             text = f"  {self._label}: {done:,} of {self._total:,}, about {left:.0f} s left {note}"
@@ -52,7 +55,7 @@ class Bar:
 def spark_progress(spark: SparkSession, label: str, tasks: int) -> Iterator[None]:
     """Show how many of ``tasks`` are done, in the largest stage of the Spark jobs started inside."""
     context = spark.sparkContext
-    group = f"llmrec {label}"
+    group = f"llmrec {label} {uuid.uuid4().hex}"  # not that of an earlier run in this session
     context.setJobGroup(group, label)
     over = threading.Event()
 
@@ -71,6 +74,8 @@ def spark_progress(spark: SparkSession, label: str, tasks: int) -> Iterator[None
         finally:
             over.set()
             watcher.join()
+            for left in ("spark.jobGroup.id", "spark.job.description"):
+                context.setLocalProperty(left, None)  # type: ignore[arg-type]  # None takes it away
 
 
 @contextmanager

@@ -29,8 +29,10 @@ PARTITIONS = 6
 SESSION = {
     "spark.master": "local[2]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "2", "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.ui.retainedExecutions": "10", "spark.ui.retainedJobs": "10", "spark.ui.retainedStages": "10",
 }  # fmt: skip
-"""Of processes beside the tests'."""
+"""Of a process that runs many nights: it compiles no plans for their few rows, and forgets what it ran."""
 
 
 @dataclass

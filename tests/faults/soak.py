@@ -35,7 +35,8 @@ def many_nights(shops: Shops, nights: int = NIGHTS) -> Outcome:
     command = [sys.executable, "-m", "tests.faults.soak", str(shop.folder), str(nights)]
     ended = Started(command, with_clock(shop.folder), patience=120 * nights).end()
     found = [json.loads(line.removeprefix(_MARK)) for line in ended.said.splitlines() if line.startswith(_MARK)]
-    outcome.expect(len(found) == nights, f"{len(found)} nights of {nights}: {ended.said[-600:]}")
+    said = "\n".join(line for line in ended.said.splitlines() if not line.startswith("\tat "))
+    outcome.expect(len(found) == nights, f"{len(found)} nights of {nights}: {said[-2000:]}")
     for night in found:
         outcome.problems += [f"{night['night']}: {problem}" for problem in night["problems"]]
     if len(found) == nights >= 3 * _KEPT:
