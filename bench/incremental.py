@@ -94,6 +94,7 @@ def _configure(folder: Path) -> Path:
         "tables": {"location": f"{folder}/lake"}, "model": f"{folder}/model", "work": f"{folder}/work", "spark": SPARK,
     }  # fmt: skip
     demo["train"] |= {"ranker": "bert"}
+    demo["gates"] = {"nights": 0}  # few events come in a night of few changes
     demo["candidates"] = {"popularity_days": demo["candidates"]["popularity_days"]}
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(demo))
