@@ -8,15 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llmrec.config import load_config
 from llmrec.domain.features import NAMES
 from llmrec.errors import ArtifactError, OutputError
+from llmrec.models import find_model
 from llmrec.nn.artifact import (
     FORMAT,
     ModelInfo,
     finish_model,
     load_encoder,
     load_ranker,
-    pin_model,
     replace_folder,
     resolve_model,
     save_encoder,
@@ -105,7 +106,7 @@ def test_versions_follow_the_weights(tmp_path: Path, saved: Path) -> None:
 
 def test_a_pinned_model_stays_as_it_is_when_another_takes_its_place(tmp_path: Path) -> None:
     before = save_model(tmp_path / "model", tiny.scorer())
-    pinned = pin_model(resolve_model(str(tmp_path / "model")), tmp_path / "work" / "pinned")
+    pinned = find_model(load_config(None, [f"model={tmp_path}/model"]), tmp_path / "work" / "pinned")
     save_model(tmp_path / "new", tiny.scorer(seed=9))
     replace_folder(tmp_path / "new", tmp_path / "model")
     assert resolve_model(str(tmp_path / "model")).version != before.version
