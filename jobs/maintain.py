@@ -3,8 +3,8 @@
     spark-submit jobs/maintain.py --config conf/demo.yaml
 
 It may run beside any other job, so it merges no file of what another may be replacing: the last date, and those that
-are being scored now. Tables that are not llmrec's to
-write, such as events where no source is named, are left alone. What killed runs left in the folder work goes too.
+are being scored now. Tables that are not llmrec's to write, such as events where no source is named, are left alone.
+What killed runs left in the folder work goes too.
 """
 
 import sys

@@ -97,7 +97,7 @@ def main(run: Run) -> None:
     shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
     parts = replace(night_parts(shipped, shelves, config, run.day), without_failed=True)
     secret = fingerprint(run.secret(PSEUDONYMS)) if config.privacy.pseudonyms else None
-    key = scoring_key(run.day, model.version, run.commits, [stage.counts, secret], config)
+    key = scoring_key(run.day, model.version, run.commits, stage.counts, config, secret)
     lists = _score(run, model, parts, night, users, eligible, key)
     with run.stage("gates") as stage:
         if config.privacy.pseudonyms:

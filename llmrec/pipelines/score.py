@@ -24,7 +24,12 @@ from llmrec.spark.workers import FAILED
 
 
 def scoring_key(
-    run_date: date, model_version: str, tables: Mapping[str, Commit], counted: object, config: Config
+    run_date: date,
+    model_version: str,
+    tables: Mapping[str, Commit],
+    counted: object,
+    config: Config,
+    pseudonyms: str | None = None,
 ) -> str:
     """Return what the lists of a night depend on, in 12 hexadecimal digits: the same key, the same lists.
 
@@ -32,12 +37,13 @@ def scoring_key(
         run_date: the night.
         model_version: of the model.
         tables: what was read of the tables.
-        counted: what was counted for the catalogue, which lacks what could not be, and what else is of this night.
+        counted: what was counted for the catalogue; it lacks what could not be.
         config: all settings; how far a night may be from others and who is told of it change no list.
+        pseudonyms: fingerprint of their key; None where there are none.
     """
     sha = config.model_copy(update={"gates": Gates(), "log": Log()}).sha
     read = [f"{table} {commit.version} {commit.time}" for table, commit in sorted(tables.items())]
-    named = [__version__, library_versions(), str(run_date), model_version, read, str(counted), sha]
+    named = [__version__, library_versions(), str(run_date), model_version, read, str(counted), sha, pseudonyms]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]
 
 

@@ -69,6 +69,7 @@ NIGHT: dict[str, Any] = {
         {"tables": {**READ, "users": Commit(0, datetime(2026, 2, 1))}},  # made anew, with the same number
         {"counted": {"items": 4}},
         {"config": Config(score=Score(top_n=3))},
+        {"pseudonyms": "of another key"},
     ],
 )
 def test_lists_of_a_night_are_gone_on_with_only_where_nothing_they_depend_on_is_another(other: dict[str, Any]) -> None:
