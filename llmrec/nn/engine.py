@@ -30,6 +30,8 @@ class Prefix:
 
     keys: list[Tensor]
     values: list[Tensor]
+    inputs: Sequence[Tensor] = ()
+    """What went into every upper block, each (L, D): all that `Engine.recall` needs."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Prefixes:
 
     users: Sequence[Prefix]
     vectors: Tensor
-    """(B, D) of unit length."""
+    """(B, D) of unit length; empty where users were recalled."""
 
     def of_users(self, first: int, last: int) -> "Prefixes":
         """Return users ``first`` to ``last`` (excluded) alone."""
@@ -111,16 +113,30 @@ class Engine:
     def encode_users(self, users: Ragged) -> Prefixes:
         """Read B user texts once."""
         order, states = self._embed(users, USER_SIDE)
-        kept: list[tuple[list[Tensor], list[Tensor]]] = []
+        upper = []
         for depth, block in enumerate(self._blocks):
             query, key, value = block.query_key_value(states)
             keys, values = by_run(key, order.runs), by_run(value, order.runs)
             if depth >= self._cached:
-                kept.append(([one for run in keys for one in run], [one for run in values for one in run]))
+                upper.append((keys, values, states))
             states = block.finish(states, softmax(query, [Own(order.runs, keys, values)]))
-        place = torch.argsort(order.order).tolist()
-        prefixes = [Prefix([keys[at] for keys, _ in kept], [values[at] for _, values in kept]) for at in place]
-        return Prefixes(prefixes, _mean_vectors(states, order))
+        return Prefixes(_by_user(upper, order), _mean_vectors(states, order))
+
+    def states_of(self, user: Prefix) -> bytes:
+        """Return what `recall` needs of a user who was read."""
+        return torch.stack(list(user.inputs)).view(torch.uint8).numpy().tobytes()
+
+    def recall(self, states: Sequence[bytes]) -> Prefixes:
+        """Make of B users' states, as `states_of` gave them, what `encode_users` made, but for the vectors."""
+        kind, upper = self.precision.states, self._blocks[self._cached :]
+        users = [torch.frombuffer(bytearray(one), dtype=kind).view(len(upper), -1, self.width) for one in states]
+        order = ByLength(torch.tensor([one.shape[1] for one in users]))
+        inputs = torch.cat([users[at] for at in order.order.tolist()], 1)
+        made = []
+        for block, into in zip(upper, inputs, strict=True):
+            _, key, value = block.query_key_value(into)
+            made.append((by_run(key, order.runs), by_run(value, order.runs), into))
+        return Prefixes(_by_user(made, order), torch.empty(len(users), 0))
 
     def encode_items(self, items: Ragged) -> ItemStates:
         """Do all of S item texts that no user changes: the lower blocks, and what the next makes of its own tokens."""
@@ -180,6 +196,22 @@ class Engine:
             query, own = _ask_own(block, states, order)
             states = block.finish(states, softmax(query, [own]))
         return states
+
+
+def _by_user(upper: Sequence[tuple[Sequence[Tensor], Sequence[Tensor], Tensor]], order: ByLength) -> list[Prefix]:
+    """Part keys and values by run (C, H, L, E), and inputs (N, D), of every upper block by user."""
+    by_depth = [
+        (
+            [one for run in keys for one in run],
+            [one for run in values for one in run],
+            inputs.split(order.lengths.tolist()),
+        )
+        for keys, values, inputs in upper
+    ]
+    parts = [
+        Prefix(*([of[at] for of in kind] for kind in zip(*by_depth, strict=True))) for at in range(len(order.order))
+    ]
+    return [parts[at] for at in torch.argsort(order.order).tolist()]
 
 
 def _ask_own(block: PackedBlock, states: Tensor, order: ByLength) -> tuple[Tensor, Part]:

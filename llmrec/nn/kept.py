@@ -66,19 +66,24 @@ class Kept:
         vectors, said = np.zeros((0, width), np.float32), np.zeros((0, outputs), np.float32)
         return Kept(none, vectors, of_ints, none, of_ints, of_ints, said, of_ints)
 
+    @property
+    def nbytes(self) -> int:
+        """What the arrays take."""
+        return sum(getattr(self, name).nbytes for name in _ARRAYS)
+
     def find_users(self, users: Fingerprints) -> Places:
         """Return the place of each of ``users``, -1 where it is not kept."""
-        return _find(self.users, users)
+        return find(self.users, users)
 
     def find_items(self, items: Fingerprints) -> Places:
         """Return the place of each of ``items``, -1 where no pair of it is kept."""
-        return _find(self.items, items)
+        return find(self.items, items)
 
     def find_pairs(self, user: Places, item: Places) -> Places:
         """Return the place of each pair, (Q,), of users and items by their places; -1 where it is not kept."""
         known = (user >= 0) & (item >= 0)
         found = np.full(len(user), -1, np.int64)
-        found[known] = _find(self._keys, self._key(user[known], item[known]))
+        found[known] = find(self._keys, self._key(user[known], item[known]))
         return found
 
     def updated(self, tonight: "Kept", *, earliest: int, at_most: int) -> "Kept":
@@ -205,7 +210,7 @@ def _distinct(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Places, Place
     return distinct, len(values) - 1 - from_end, place.reshape(-1)[::-1]
 
 
-def _find(among: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Places:
+def find(among: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Places:
     """Return the place of each of ``wanted`` in the ascending ``among``, -1 where it is not there."""
     if not len(among):
         return np.full(len(wanted), -1, np.int64)

@@ -23,9 +23,9 @@ from llmrec.nn.features import all_features, one_feature
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference, kind_of
 from llmrec.nn.kept import Fingerprints, Kept, fingerprints
+from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_outputs
-from llmrec.nn.ragged import Ragged
 from llmrec.nn.reasons import reasons
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.reuse import Reuse
@@ -153,9 +153,10 @@ class Recommender:
         """What computes, and in which numbers."""
         return kind_of(self._scorer)
 
-    def reuse(self, kept: Kept | None) -> Reuse:
-        """Return what makes use of ``kept``, made by the same model and `kind`; None is the first night."""
-        return Reuse(Kept.nothing(self._scorer.width, self._scorer.outputs) if kept is None else kept, self._item_texts)
+    def reuse(self, kept: Kept | None, states: KeptStates | None = None) -> Reuse:
+        """Return what makes use of what is kept, made by the same model and `kind`; None is the first night."""
+        kept = Kept.nothing(self._scorer.width, self._scorer.outputs) if kept is None else kept
+        return Reuse(kept, self._item_texts, states=states)
 
     def knowing_nothing(self) -> Reuse:
         """Return what knows nothing and leaves nothing."""
@@ -173,10 +174,7 @@ class Recommender:
 
     @torch.inference_mode()
     def _score_batch(self, users: Sequence[User], reuse: Reuse) -> list[Scored]:
-        device = self._scorer.device
-        batch = reuse.open(
-            self._user_sequences(users), lambda texts: self._scorer.encode_users(Ragged.of(texts, device)), device
-        )
+        batch = reuse.open(self._user_sequences(users), self._scorer)
         by_source, failed = self._ask(users, batch.vectors)
         answers = [{name: of_users[at] for name, of_users in by_source.items()} for at in range(len(users))]
         proposals = [propose(own, self.sizes) for own in answers]

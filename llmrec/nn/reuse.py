@@ -16,13 +16,15 @@ from torch import Tensor
 
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Floats
+from llmrec.nn.engine import Engine
 from llmrec.nn.kept import FINGERPRINT, Fingerprints, Kept, Places, fingerprints, gather
-from llmrec.nn.scorer import ReadUsers
+from llmrec.nn.kept_states import KeptStates
+from llmrec.nn.ragged import Ragged
+from llmrec.nn.scorer import PairScorer, ReadUsers
 from llmrec.nn.tokens import Pieces
 
 # Shape letters: B users, P pairs, S items, D width of vectors, O outputs of a pair.
 
-Read = Callable[[list[Pieces]], ReadUsers]
 Score = Callable[[Any, Places, Items], Floats]
 """Scores pairs of users read and items, (P, O); the users ascend."""
 More = Callable[[int], Items]
@@ -45,15 +47,18 @@ class _Notes:
 class Reuse:
     """What one task knows of earlier nights, and what it leaves for later ones."""
 
-    def __init__(self, kept: Kept, items: Fingerprints, *, leaves: bool = True) -> None:
+    def __init__(
+        self, kept: Kept, items: Fingerprints, *, leaves: bool = True, states: KeptStates | None = None
+    ) -> None:
         """Make ready.
 
         Args:
             kept: of earlier nights.
             items: fingerprints of the catalogue's items, (S,).
             leaves: whether what this night reads is for later ones too.
+            states: of users of the night before, who need not be read again for a new pair; None keeps none.
         """
-        self.kept = kept
+        self.kept, self.states = kept, states
         self.known_items = kept.find_items(items)
         """(S,) places among the kept items."""
         self.leaves = leaves
@@ -66,9 +71,9 @@ class Reuse:
         """Return what knows and leaves nothing of a catalogue of ``items``; see `Kept.nothing`."""
         return Reuse(Kept.nothing(width, outputs), np.zeros(items, FINGERPRINT), leaves=False)
 
-    def open(self, sequences: list[Pieces], read: Read, device: torch.device) -> "Batch":
-        """Look up users by what is read of them, and read those that are not known."""
-        return Batch(self, sequences, read, device)
+    def open(self, sequences: list[Pieces], scorer: PairScorer) -> "Batch":
+        """Look up users by what is read of them, and let ``scorer`` read those that are not known."""
+        return Batch(self, sequences, scorer)
 
     def note(self, users: Fingerprints, vectors: Floats, user: Places, item: Items, outputs: Floats) -> None:
         """Take down a batch: its users (B,) and (B, D), and pairs (P,), (P,) and (P, O)."""
@@ -80,12 +85,17 @@ class Reuse:
         notes.outputs.append(outputs)
         notes.count += len(users)
 
+    @property
+    def there(self) -> Fingerprints:
+        """Of the users of this night's batches."""
+        return np.concatenate(self._notes.users)
+
     def updated(self, day: int, *, earliest: int, at_most: int) -> Kept:
         """Return what is to be kept after the night of ``day``; see `Kept.updated`."""
         notes, item = self._notes, np.concatenate(self._notes.item)
         used, place = np.unique(item, return_inverse=True)
         tonight = gather(
-            users=np.concatenate(notes.users), vectors=np.concatenate(notes.vectors),
+            users=self.there, vectors=np.concatenate(notes.vectors),
             user_days=np.full(notes.count, day, np.int32), items=self._items[used], user=np.concatenate(notes.user),
             item=place, outputs=np.concatenate(notes.outputs), pair_days=np.full(len(item), day, np.int32),
         )  # fmt: skip
@@ -95,8 +105,9 @@ class Reuse:
 class Batch:
     """Some users, of whom those are read that have to be."""
 
-    def __init__(self, reuse: Reuse, sequences: list[Pieces], read: Read, device: torch.device) -> None:
-        self._reuse, self._sequences, self._reader = reuse, sequences, read
+    def __init__(self, reuse: Reuse, sequences: list[Pieces], scorer: PairScorer) -> None:
+        self._reuse, self._sequences, self._scorer = reuse, sequences, scorer
+        device = scorer.device
         self._texts = fingerprints(sequences)
         self._known = reuse.kept.find_users(self._texts)
         self._groups: list[tuple[Places, ReadUsers]] = []
@@ -122,7 +133,7 @@ class Batch:
         found = reuse.kept.find_pairs(self._known[user], reuse.known_items[item])
         unknown = found < 0
         late = np.unique(user[unknown])
-        late = late[self._known[late] >= 0]
+        late = self._recall(late[self._known[late] >= 0])
         if len(late):
             self._read(late)
         said = np.empty((len(user), reuse.kept.outputs.shape[1]), np.float32)
@@ -145,9 +156,27 @@ class Batch:
         return said
 
     def _read(self, places: Places) -> ReadUsers:
-        self._groups.append((places, self._reader([self._sequences[place] for place in places])))
+        texts = Ragged.of([self._sequences[place] for place in places], self._scorer.device)
+        read = self._scorer.encode_users(texts)
+        self._groups.append((places, read))
         self._reuse.counts["users encoded"] += len(places)
+        if self._reuse.states and isinstance(self._scorer, Engine):
+            for place, user in zip(places, read.users, strict=True):
+                self._reuse.states.keep(bytes(self._texts[place]), self._scorer.states_of(user))
         return self._groups[-1][1]
+
+    def _recall(self, places: Places) -> Places:
+        """Take what is kept of users instead of reading them; return those of whom it is not."""
+        states = self._reuse.states
+        if states is None or not isinstance(self._scorer, Engine):
+            return places
+        kept = {int(place): states.of(bytes(self._texts[place])) for place in places}
+        known = [(place, found) for place, found in kept.items() if found is not None]
+        if known:
+            self._groups.append(
+                (np.array([place for place, _ in known]), self._scorer.recall([one for _, one in known]))
+            )
+        return np.array([place for place, found in kept.items() if found is None], np.int64)
 
     def _extra(
         self, group: Places, user: Places, item: Items, unknown: npt.NDArray[np.bool_], more: More

@@ -100,7 +100,7 @@ class Score(Settings):
     reuse_days: PositiveInt = 7
     """What no night has asked for in so many days is kept no longer."""
     reuse_gigabytes: PositiveFloat = 10.0
-    """What is kept takes no more; users who were not there for longest go first."""
+    """What is kept takes no more, and as much again for a while; users who were not there for longest go first."""
 
 
 class Gates(Settings):

@@ -1,7 +1,8 @@
-"""What nights keep for one another (nn.kept), a file for each bucket of users in a folder that all hosts share.
+"""What nights keep for one another (nn.kept, nn.kept_states), two files for each bucket of users in a folder that all
+hosts share.
 
-A task reads its bucket's file before its first user and replaces it after its last. A file that is missing, damaged or
-of another making only means more work, and so does a task that is killed, repeated, or at work beside another on the
+A task reads its bucket's files from its first user on and replaces them after its last. A file that is missing, damaged
+or of another making only means more work, and so does a task that is killed, repeated, or at work beside another on the
 same bucket: whatever file is there, is whole, and right by what it is called and says.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 
 from llmrec.nn.kept import Kept
+from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.reuse import Reuse
 from llmrec.spark.users import bucket_of
@@ -24,6 +26,7 @@ UNREADABLE, UNWRITABLE = "kept files unreadable", "kept files unwritable"
 """Counts of buckets."""
 _LOG = logging.getLogger(__name__)
 _FILE, _BUCKETS = "bucket-{:05d}", re.compile(r"-(\d+)$")
+_STATES = ".states"
 _DAY = "night"
 """Name of the file that holds the day of the last night that used its folder."""
 
@@ -41,13 +44,15 @@ class KeptFiles:
 
     def open(self, bucket: int, recommender: Recommender, counts: Counter[str]) -> Reuse:
         """Read what is known of the users of ``bucket``; what cannot be read is counted, and nothing is known then."""
+        states = KeptStates(self._path(bucket, _STATES), recommender.kind, self.bytes_of_bucket)
         try:
             kept = Kept.load(self._path(bucket), recommender.kind)
+            states.load()
         except (OSError, ValueError) as error:
             _LOG.warning("bucket %d: all is read anew, as what was kept cannot be used (%s)", bucket, error)
             counts[UNREADABLE] += 1
             kept = None
-        return recommender.reuse(kept)
+        return recommender.reuse(kept, states)
 
     def close(self, bucket: int, recommender: Recommender, reuse: Reuse, counts: Counter[str]) -> None:
         """Leave to the next night what this one read; if it cannot be written, that is counted."""
@@ -56,12 +61,14 @@ class KeptFiles:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / _DAY).write_text(self.night.isoformat(), encoding="utf-8")
             after.save(self._path(bucket), recommender.kind)
+            if reuse.states:
+                reuse.states.save(reuse.there, self.bytes_of_bucket - after.nbytes)
         except OSError as error:
             _LOG.warning("bucket %d: what was read cannot be kept (%s)", bucket, error)
             counts[UNWRITABLE] += 1
 
-    def _path(self, bucket: int) -> Path:
-        return self.folder / _FILE.format(bucket)
+    def _path(self, bucket: int, what: str = "") -> Path:
+        return self.folder / f"{_FILE.format(bucket)}{what}"
 
 
 def tidy_kept(files: KeptFiles, at_most: int) -> None:
@@ -90,7 +97,8 @@ def forget_users(kept: Path, erased: DataFrame) -> int:
     for folder in sorted(kept.glob("*")):
         buckets = _BUCKETS.search(folder.name)
         theirs = erased.select(bucket_of(int(buckets[1]))).distinct().collect() if buckets else []
-        left = [*folder.glob(".*"), *(folder / _FILE.format(row[0]) for row in theirs)] if buckets else folder.glob("*")
+        own = [folder / f"{_FILE.format(row[0])}{what}" for row in theirs for what in ("", _STATES)]
+        left = [*folder.glob(".*"), *own] if buckets else folder.glob("*")
         for path in left:
             removed += path.is_file()
             path.unlink(missing_ok=True)

@@ -153,7 +153,8 @@ def test_a_night_reads_only_what_is_new_and_goes_on_without_what_was_lost_or_dam
     assert_same(lists(spark, folder, second), whole)
     assert "what is kept of 1 buckets could not be read, so all was read anew" in capsys.readouterr().out
     assert counts(spark, folder)[READ] == planted.USERS + 2
-    assert sorted(path.name for path in kept.iterdir()) == ["bucket-00000", "bucket-00001", "night"]
+    files = ["bucket-00000", "bucket-00000.states", "bucket-00001", "bucket-00001.states", "night"]
+    assert sorted(path.name for path in kept.iterdir()) == files
     assert_same(lists(spark, folder, second), whole)
     assert counts(spark, folder)[READ] == counts(spark, folder)[SCORED] == 0
 

@@ -110,6 +110,23 @@ def test_a_score_hardly_depends_on_the_batch_it_was_in(precision: Precision, mos
     assert together[1] == pytest.approx(float(together[3]), abs=most * float(together.std()))  # the same twice
 
 
+@pytest.mark.parametrize("precision", Precision)
+@torch.inference_mode()
+def test_users_who_are_recalled_score_as_when_they_were_read(precision: Precision) -> None:
+    engine = for_inference(tiny.scorer(), precision)
+    assert isinstance(engine, Engine)
+    read = engine.encode_users(Ragged.of(texts([9, 30, 3, 9], seed=3)))
+    items = engine.encode_items(Ragged.of(texts([5, 2, 7], seed=4)))
+    kept = [engine.states_of(user) for user in read.users]
+    user, item = torch.arange(4).repeat_interleave(3), torch.arange(3).repeat(4)
+    recalled = engine.recall(kept)
+    expected = engine.pair_outputs(read, items, user, item)
+    assert torch.equal(engine.pair_outputs(recalled, items, user, item), expected)
+    assert [engine.states_of(one) for one in recalled.users] == kept
+    some = engine.pair_outputs(engine.recall([kept[3], kept[0]]), items, user[:6], item[:6])
+    torch.testing.assert_close(some, expected[[9, 10, 11, 0, 1, 2]], atol=1e-5, rtol=0)
+
+
 @torch.inference_mode()
 def test_attention_sharper_than_floats_can_hold_is_exact_all_the_same() -> None:
     scorer = sharpened(PrefixScorer(tiny.backbone(), cached_layers=1).eval(), 60)

@@ -9,6 +9,7 @@ import pytest
 from llmrec.domain.features import COLUMN
 from llmrec.domain.users import User
 from llmrec.nn.kept import Kept
+from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.recommender import Recommender
 from llmrec.nn.reuse import Reuse
 from tests import tiny
@@ -16,6 +17,7 @@ from tests import tiny
 TEXTS = [f"{colour} {thing}" for colour in ("red", "blue", "green", "jade") for thing in ("tea", "cup", "pot", "book")]
 USERS = [tiny.user(f"u{number}", [number % 5, 5 + number % 3], "old cat" if number % 2 else "") for number in range(9)]
 CHANGED = tiny.user("u3", [3, 8, 9], "old cat")
+ROOM = 1 << 30
 DISTINCT = len({(tuple(user.liked), user.text) for user in USERS})
 READ, SCORED, REUSED = "users encoded", "pairs scored", "pairs reused"
 
@@ -30,14 +32,21 @@ def recommender(
     )  # fmt: skip
 
 
-def after(one: Recommender, users: Sequence[User], kept: Kept | None, day: int = 1) -> tuple[Reuse, Kept]:
+def after(
+    one: Recommender, users: Sequence[User], kept: Kept | None, day: int = 1, states: Path | None = None
+) -> tuple[Reuse, Kept]:
     """Let ``one`` read what is not kept; the features must be those of reading everything."""
-    reuse = one.reuse(kept)
+    before = KeptStates(states, one.kind, ROOM) if states else None
+    if before:
+        before.load()
+    reuse = one.reuse(kept, before)
     found, expected = list(one.score(users, reuse)), list(one.score(users))
     for with_reuse, whole in zip(found, expected, strict=True):
         np.testing.assert_array_equal(with_reuse.proposals.items, whole.proposals.items)
         np.testing.assert_allclose(with_reuse.features, whole.features, rtol=0, atol=1e-6)
-    return reuse, reuse.updated(day, earliest=0, at_most=1 << 30)
+    if before:
+        before.save(reuse.there, ROOM)
+    return reuse, reuse.updated(day, earliest=0, at_most=ROOM)
 
 
 @pytest.fixture
@@ -85,6 +94,22 @@ def test_when_counts_move_only_pairs_never_asked_for_are_scored(
     assert reuse.counts[READ] == len({user for user, _ in missing}) > 1
     assert len(missing) < reuse.counts[SCORED] <= reuse.counts[READ] * 10
     assert after(moved, USERS, kept)[0].counts == {READ: 0, SCORED: 0, REUSED: 9 * 8}
+
+
+def test_whose_states_are_kept_is_not_read_again_for_new_pairs(tmp_path: Path) -> None:
+    states = tmp_path / "bucket.states"
+    _, kept = after(recommender(tmp_path / "first"), USERS, None, states=states)
+    moved = recommender(tmp_path / "moved", taken=list(range(1, len(TEXTS) + 1)))
+    without, _ = after(moved, USERS, kept)
+    users = [*USERS[:3], CHANGED, *USERS[4:]]
+    reuse, kept = after(moved, users, kept, states=states)
+    assert (reuse.counts[READ], without.counts[READ] > 1) == (1, True)
+    assert reuse.counts[SCORED] >= without.counts[SCORED] > 9
+    # What was kept of the others is still there after a night that did not read them.
+    again = recommender(tmp_path / "again", [*reversed(TEXTS)], asked=14)
+    users = [tiny.user(user.user_id, [15 - item for item in user.liked], user.text) for user in users]
+    reuse, _ = after(again, users, kept, states=states)
+    assert reuse.counts[READ] == 0 < reuse.counts[SCORED]
 
 
 def test_an_item_whose_text_changed_is_scored_again(first: tuple[Recommender, Kept], tmp_path: Path) -> None:
