@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,15 @@ class Proposals:
         """Return the scores of one source, (P,)."""
         return self.scores[:, SOURCES.index(source)]
 
+    @cached_property
+    def ranks(self) -> Floats:
+        """(P, len(SOURCES)) each item's place among them by each source's scores, as domain.ranking counts places."""
+        return np.stack([places(of_source) for of_source in self.scores.T], axis=1)
+
+    def ranked_by(self, source: str) -> Floats:
+        """Return the places by one source, (P,)."""
+        return self.ranks[:, SOURCES.index(source)]
+
     def agreed(self, count: int) -> npt.NDArray[np.int64]:
         """Return the places of the ``count`` candidates that all sources together rank highest, ascending.
 
@@ -75,8 +85,7 @@ class Proposals:
         """
         if not 0 < count < len(self.items):
             return np.arange(min(count, len(self.items)))
-        ranks = np.stack([places(of_source) for of_source in self.scores.T], axis=1)
-        return np.sort(best_first((1 / (_FLAT + ranks)).sum(axis=1), self.items)[:count])
+        return np.sort(best_first((1 / (_FLAT + self.ranks)).sum(axis=1), self.items)[:count])
 
 
 def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:

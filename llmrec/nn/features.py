@@ -33,8 +33,8 @@ def all_features(
     known = dict[str, npt.NDArray[Any] | float]()
     for source in (*RELATIONS, C.ALS, C.DENSE, C.SIMILAR, C.SEQUENTIAL, C.LEXICAL):
         name = source.replace("-", "")
-        known[name] = scores = proposals.scored_by(source)
-        known[f"{name}_rank"] = places(scores)
+        known[name] = proposals.scored_by(source)
+        known[f"{name}_rank"] = proposals.ranked_by(source)
     known["covisitation_last"] = catalogue.related[C.COVISITATION].sum(user.recent[-3:]).look_up(items)
     known["next_last"] = catalogue.related[C.NEXT].sum(user.recent[-1:]).look_up(items)
     known["lexical_last"] = catalogue.words.alike(user.recent[-1:], 1.0).look_up(items)

@@ -51,7 +51,7 @@ def many_nights(shops: Shops, nights: int = NIGHTS) -> Outcome:
 def main(place: str, nights: str) -> None:
     """Run the nights; print of each what did not hold, and sizes."""
     folder = Path(place)
-    # A day's jump of the clock is no silence of the executor.
+    # Else Spark logs at length that its executor was silent for the day by which the clock jumps.
     shop = Shop(start_session("soak", {**SESSION, "spark.network.timeout": "10d"}), folder)
     for number in range(int(nights)):
         day = date.fromisoformat(planted.RUN_DATE) + timedelta(days=number)

@@ -1,6 +1,7 @@
 """A ranker that goes by one source alone, through all jobs, without any encoder."""
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from pyspark.sql import functions as F
 
 from tests import planted, tiny
 
+NEW = "red-new"
+"""Nobody has taken it: it can be had from the run date on."""
 jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score", "evaluate")}
 
 
@@ -25,6 +28,9 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
     tiny.encoder_folder(folder / "encoder")
     (folder / "encoder" / "model.safetensors").unlink()  # only the tokenizer may be needed
     planted.write_sources(folder)
+    new = {"id": NEW, "name": "red tea", "colour": "red", "opens": planted.RUN_DATE, "closes": None}
+    with (folder / "items.json").open("a") as items:
+        items.write("\n" + json.dumps(new))
     assert run("prepare", folder, "train.ranker=next") == 0
     return folder
 
@@ -55,6 +61,40 @@ def test_factors_alone_recommend_what_people_of_the_same_taste_take(spark: Spark
     found = [row for row in rows if "als" in row["sources"]]
     assert np.mean([row["item_id"].startswith(colour[row["user_id"]]) for row in found if row["rank"] == 1]) == 1
     assert {row["reason"] for row in found if row["rank"] == 1} == {"Chosen by people whose choices are like yours"}
+
+
+@pytest.mark.parametrize("ranker", ["co-visitation", "user-based", "ease", "lexical"])
+def test_one_source_alone_recommends_what_is_of_the_users_colour(
+    spark: SparkSession, folder: Path, ranker: str
+) -> None:
+    for job in ("train", "score"):
+        assert run(job, folder, f"train.ranker={ranker}", "candidates.lexical=20", f"model={folder}/{ranker}") == 0
+    assert _of_own_colour(spark, folder) == 1
+
+
+def test_the_order_of_vectors_alone_recommends_what_is_of_the_users_colour(
+    spark: SparkSession, folder: Path, tmp_path: Path
+) -> None:
+    tiny.encoder_folder(tmp_path / "encoder")
+    settings = ("train.ranker=sequential", f"encoder.path={tmp_path}/encoder", f"model={folder}/sequential")
+    for job in ("train", "score"):
+        assert run(job, folder, *settings) == 0
+    assert _of_own_colour(spark, folder) > 0.9
+
+
+def _of_own_colour(spark: SparkSession, folder: Path) -> float:
+    """Return how many users have an item of the colour they took in the first place of their list."""
+    first = spark.read.format("delta").load(f"{folder}/lake/recommendations").filter("user_id like 'u%' and rank = 1")
+    taken = {user: item.split("-")[0] for user, item, *_ in planted.events()}
+    return float(np.mean([row["item_id"].startswith(taken[row["user_id"]]) for row in first.collect()]))
+
+
+def test_a_new_item_is_recommended_from_its_text_on_its_first_night(spark: SparkSession, folder: Path) -> None:
+    for job in ("train", "score"):
+        assert run(job, folder, "train.ranker=lexical", "candidates.lexical=20", f"model={folder}/lexical") == 0
+    rows = spark.read.format("delta").load(f"{folder}/lake/recommendations").filter("user_id like 'u%'")
+    given = {row["user_id"] for row in rows.filter(F.col("item_id") == NEW).collect()}
+    assert given and {int(user[1:]) % 2 for user in given} == {planted.COLOURS.index("red")}
 
 
 def test_a_model_is_not_scored_with_another_ranker_than_it_was_trained_for(

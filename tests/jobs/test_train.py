@@ -2,9 +2,11 @@
 
 import importlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pyspark.sql import SparkSession
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import T5Config
 
 from llmrec.nn.artifact import finish_model, save_encoder
+from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.copies import find_copies
 from llmrec.nn.examples import Shards
 from llmrec.nn.panel import Panel
@@ -20,6 +23,7 @@ from llmrec.nn.pretrained import load_backbone
 from llmrec.nn.scorer import Scorer
 from llmrec.nn.scorers import make_scorer
 from llmrec.pipelines import training as pipeline
+from llmrec.pipelines.night import build_catalogue
 from tests import planted, tiny
 from tests.nn.planted_shop import cuts, likers, open_shop, plan, quality, tune
 
@@ -68,6 +72,29 @@ def test_a_training_that_was_killed_goes_on_when_it_is_run_again(folder: Path, m
     assert run("train", folder, f"model={folder}/killed") == 0
     assert manifest(folder / "killed")["files"] == manifest(folder / "whole")["files"]
     assert not left.exists()
+
+
+@pytest.mark.parametrize(("job", "held_out"), [("train", 2), ("evaluate", 1)])
+def test_nothing_is_counted_that_those_who_judge_did_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, job: str, held_out: int
+) -> None:
+    if job == "evaluate":
+        assert run("train", folder, "train.ranker=next") == 0
+    catalogues: list[Catalogue] = []
+
+    def kept(*args: Any, **named: Any) -> Catalogue:
+        catalogues.append(build_catalogue(*args, **named))
+        return catalogues[-1]
+
+    monkeypatch.setattr(jobs[job], "build_catalogue", kept)
+    assert run(job, folder, "train.ranker=next") == 0
+    by_user: dict[str, list[str]] = {}
+    for user, item, *_ in planted.events():
+        by_user.setdefault(user, []).append(item)
+    earlier = Counter(item for own in by_user.values() for item in own[:-held_out])
+    [catalogue] = catalogues
+    counted = dict(zip(catalogue.ids(np.arange(len(catalogue))), catalogue.taken.tolist(), strict=True))
+    assert Counter(counted) == earlier
 
 
 @pytest.mark.slow
