@@ -90,7 +90,8 @@ test-slow: $(READY)  ## run the tests that test leaves out: trainings that diffe
 	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 test-faults: $(READY)  ## kill, fill, damage and change what a night needs, and compare with an undisturbed one
-	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m faults
+	@source $(ENV)/java.env && export PYSPARK_SUBMIT_ARGS="--driver-memory 3g pyspark-shell" && \
+		$(BIN)/python -m pytest -n 2 --dist load -m faults
 
 test-fast: $(READY)  ## run the tests that need no JVM
 	@$(BIN)/python -m pytest -m "not spark and not browser and not slow and not faults and not airflow"

@@ -11,11 +11,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 # Shape letters: S sequences, N tokens, H heads, E head width, D = H * E; C sequences of L tokens each.
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 """Between these a sum of exp(logit) in float32 is trusted."""
+LEAST = 4
+"""Rows that are multiplied at once: fewer go through other kernels, which differ in the last bits."""
 _RUN = 100_000
 """Logits per head of one run: few enough to stay in a processor's cache between the steps of attention."""
 
@@ -181,9 +184,11 @@ class Shared:
         query = query.index_select(0, self._grouped.there)
         values, weights = _buffers(query)
         for span, key, value in zip(self._grouped.spans, self._keys, self._values, strict=True):
-            weight = torch.bmm(query[span].transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
-            values[span].copy_(torch.bmm(weight, value.to(query.dtype)).transpose(0, 1))
-            weights[span].copy_(weight.sum(-1).T)
+            asking = span.stop - span.start
+            few = functional.pad(query[span], (0, 0, 0, 0, 0, max(0, LEAST - asking)))
+            weight = torch.bmm(few.transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
+            values[span].copy_(torch.bmm(weight, value.to(query.dtype)).transpose(0, 1)[:asking])
+            weights[span].copy_(weight.sum(-1).T[:asking])
         return values.index_select(0, self._grouped.back), weights.index_select(0, self._grouped.back)
 
 

@@ -1,7 +1,7 @@
 """Reading only what no earlier night has read: users whose texts are new, pairs that were not scored yet.
 
-What comes out is what reading everything would give. On a processor that is so to the last bit where a user has at
-least four pairs scored at once, since fewer go through other kernels; so a user who is read is read with as many.
+What comes out is what reading everything would give. On a processor that is so to the last bit where at least four
+pairs are scored at once, since fewer go through other kernels (nn.attention.LEAST); so there are always as many.
 """
 
 from collections import Counter
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from llmrec.domain.users import Items
+from llmrec.nn.attention import LEAST
 from llmrec.nn.catalogue import Floats
 from llmrec.nn.engine import Engine
 from llmrec.nn.kept import FINGERPRINT, Fingerprints, Kept, Places, fingerprints, gather
@@ -29,7 +30,6 @@ Score = Callable[[Any, Places, Items], Floats]
 """Scores pairs of users read and items, (P, O); the users ascend."""
 More = Callable[[int], Items]
 """Of a user of the batch, the items that later nights are likely to ask for, with those of this one."""
-_LEAST = 4
 
 
 @dataclass
@@ -111,6 +111,7 @@ class Batch:
         self._texts = fingerprints(sequences)
         self._known = reuse.kept.find_users(self._texts)
         self._groups: list[tuple[Places, ReadUsers]] = []
+        self._recalled = np.zeros(len(sequences), np.bool_)
         known, new = np.flatnonzero(self._known >= 0), np.flatnonzero(self._known < 0)
         vectors = torch.from_numpy(reuse.kept.vectors[self._known[known]]).to(device)
         if len(new):
@@ -171,12 +172,12 @@ class Batch:
         if states is None or not isinstance(self._scorer, Engine):
             return places
         kept = {int(place): states.of(bytes(self._texts[place])) for place in places}
-        known = [(place, found) for place, found in kept.items() if found is not None]
+        known = {place: found for place, found in kept.items() if found is not None}
         if known:
-            self._groups.append(
-                (np.array([place for place, _ in known]), self._scorer.recall([one for _, one in known]))
-            )
-        return np.array([place for place, found in kept.items() if found is None], np.int64)
+            recalled = np.array([*known], np.int64)
+            self._groups.append((recalled, self._scorer.recall([*known.values()])))
+            self._recalled[recalled] = True
+        return np.array([place for place in kept if place not in known], np.int64)
 
     def _extra(
         self, group: Places, user: Places, item: Items, unknown: npt.NDArray[np.bool_], more: More
@@ -184,16 +185,20 @@ class Batch:
         """Return the pairs, of users of ``group``, that are scored beside those that have to be."""
         if not self._reuse.leaves:
             return np.zeros(0, np.int64), np.zeros(0, np.int32)
-        found = [self._extra_of(int(at), item[user == at], unknown[user == at], more) for at in group]
-        items = np.concatenate([np.zeros(0, np.int32), *found]).astype(np.int32)
-        return np.repeat(group, [len(own) for own in found]), items
+        found = [(int(at), self._spare_of(int(at), item[user == at], more)) for at in group]
+        short = LEAST - int((unknown & np.isin(user, group)).sum()) - sum(len(own) for _, own in found)
+        if short > 0:
+            known = np.flatnonzero(~unknown & np.isin(user, group))[:short]
+            found += [(int(user[at]), item[at : at + 1]) for at in known]
+        owner = np.repeat([at for at, _ in found], [len(own) for _, own in found])
+        return owner, np.concatenate([own for _, own in found]).astype(np.int32)
 
-    def _extra_of(self, at: int, own: Items, unknown: npt.NDArray[np.bool_], more: More) -> Items:
+    def _spare_of(self, at: int, own: Items, more: More) -> Items:
+        if self._recalled[at]:
+            return np.zeros(0, np.int32)
         beside = np.setdiff1d(more(at), own)
         known = self._reuse.kept.find_pairs(np.full(len(beside), self._known[at]), self._reuse.known_items[beside])
-        beside = beside[known < 0]
-        short = max(0, _LEAST - int(unknown.sum()) - len(beside))
-        return np.concatenate([beside, own[~unknown][:short]])
+        return beside[known < 0]
 
 
 def _to(places: Places, device: torch.device) -> Tensor:
