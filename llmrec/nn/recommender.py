@@ -41,7 +41,7 @@ _USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
 _SPARE = 0.25
 """Pairs beside those asked for, as a share, that are scored of a user who is read: what is asked for moves a little
-every night, and reading the user again would cost as much as some thirty pairs."""
+every night, and reading the user again would cost as much as some 45 pairs."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Reading only what no earlier night has read: users whose texts are new, pairs that were not scored yet.
 
 What comes out is what reading everything would give. On a processor that is so to the last bit where at least four
-pairs are scored at once, since fewer go through other kernels (nn.attention.LEAST); so there are always as many.
+pairs are scored at once, since fewer go through other kernels (nn.attention.LEAST); so known ones make up for it.
 """
 
 from collections import Counter
