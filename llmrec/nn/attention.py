@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from llmrec.nn.row_counts import rounded_up
+
 # Shape letters: S sequences, N tokens, H heads, E head width, D = H * E; C sequences of L tokens each.
 
 _SMALLEST, _LARGEST = 1e-30, 1e30
 """Between these a sum of exp(logit) in float32 is trusted."""
-LEAST = 4
-"""Rows that are multiplied at once: fewer go through other kernels, which differ in the last bits."""
 _RUN = 100_000
 """Logits per head of one run: few enough to stay in a processor's cache between the steps of attention."""
 
@@ -185,8 +185,10 @@ class Shared:
         values, weights = _buffers(query)
         for span, key, value in zip(self._grouped.spans, self._keys, self._values, strict=True):
             asking = span.stop - span.start
-            few = functional.pad(query[span], (0, 0, 0, 0, 0, max(0, LEAST - asking)))
-            weight = torch.bmm(few.transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
+            rows = query[span.start : span.start + rounded_up(asking)]  # the next user's too: they are left out below
+            if len(rows) < rounded_up(asking):
+                rows = functional.pad(rows, (0, 0, 0, 0, 0, rounded_up(asking) - len(rows)))
+            weight = torch.bmm(rows.transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
             values[span].copy_(torch.bmm(weight, value.to(query.dtype)).transpose(0, 1)[:asking])
             weights[span].copy_(weight.sum(-1).T[:asking])
         return values.index_select(0, self._grouped.back), weights.index_select(0, self._grouped.back)

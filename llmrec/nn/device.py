@@ -18,11 +18,11 @@ def pick_device(gpu: int | None = None) -> torch.device:
 def set_up_torch(threads: int) -> None:
     """Let torch use ``threads`` threads, and little memory; before its first product.
 
-    Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores. Of compiled kernels oneDNN keeps 64, not
-    1,024: lengths of texts differ, so that hardly one is asked for again, and the others take half a gigabyte.
+    Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores. Of compiled kernels oneDNN keeps 256:
+    its 1,024 would take half a gigabyte, and numbers of rows are rounded up (nn.row_counts), so few are asked for.
     """
     torch.set_num_threads(max(1, threads))
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 def return_memory() -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from llmrec.nn.backbone import ACTIVATIONS
 from llmrec.nn.device import has_bfloat16
 from llmrec.nn.int8 import to_int8
+from llmrec.nn.row_counts import rows_of_bfloat16
 
 Linear = Callable[[Tensor], Tensor]
 """(N, K) -> (N, M)."""
@@ -69,7 +70,16 @@ def _onednn(weight: Tensor, bias: Tensor, activation: str | None) -> Linear:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     kind, variant = _FUSED[activation] if activation else ("none", "")
     run = torch.ops.mkldnn._linear_pointwise
-    return lambda x: run(x, packed, bias, kind, [], variant)
+    outputs, inputs = weight.shape
+    if weight.dtype is not torch.bfloat16:
+        return lambda x: run(x, packed, bias, kind, [], variant)
+
+    def linear(x: Tensor) -> Tensor:
+        more = rows_of_bfloat16(len(x), inputs, outputs) - len(x)
+        found: Tensor = run(functional.pad(x, (0, 0, 0, more)) if more else x, packed, bias, kind, [], variant)
+        return found[: len(x)]
+
+    return linear
 
 
 _TO_LOW_BITS = 1.5 * 2**23

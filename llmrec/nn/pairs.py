@@ -1,6 +1,5 @@
 """Many (user, candidate) pairs through the scorer, as many at once as suits the device."""
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -73,7 +72,10 @@ def _score_part(
 
 
 def _cut(tokens: npt.NDArray[np.int64], at_once: int) -> Iterator[slice]:
-    """Cut pairs, in their order, into parts of about ``at_once`` tokens."""
-    ends = np.flatnonzero(np.diff(np.cumsum(tokens) // at_once)) + 1
-    bounds = [0, *ends.tolist(), len(tokens)]
-    yield from (slice(start, stop) for start, stop in itertools.pairwise(bounds) if start < stop)
+    """Cut pairs, in their order, into parts of at most ``at_once`` tokens, or of one pair."""
+    ends, start = np.cumsum(tokens), 0
+    while start < len(tokens):
+        there = ends[start] - tokens[start] + at_once
+        stop = max(start + 1, int(np.searchsorted(ends, there, side="right")))
+        yield slice(start, stop)
+        start = stop

@@ -1,7 +1,7 @@
 """Reading only what no earlier night has read: users whose texts are new, pairs that were not scored yet.
 
 What comes out is what reading everything would give. On a processor that is so to the last bit where at least four
-pairs are scored at once, since fewer go through other kernels (nn.attention.LEAST); so known ones make up for it.
+pairs are scored at once, since fewer go through other kernels (nn.row_counts); so known ones make up for it.
 """
 
 from collections import Counter
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from llmrec.domain.users import Items
-from llmrec.nn.attention import LEAST
 from llmrec.nn.catalogue import Floats
 from llmrec.nn.engine import Engine
 from llmrec.nn.kept import FINGERPRINT, Fingerprints, Kept, Places, fingerprints, gather
 from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.ragged import Ragged
+from llmrec.nn.row_counts import LEAST
 from llmrec.nn.scorer import PairScorer, ReadUsers
 from llmrec.nn.tokens import Pieces
 

@@ -35,3 +35,14 @@ def test_in_int8_a_row_gives_the_same_whatever_is_beside_it(kind: torch.dtype) -
     x, weight, bias = a_layer(kind)
     layer = pack(weight, bias, Precision.INT8)
     assert torch.equal(torch.cat([layer(row[None]) for row in x]), layer(x))
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BFLOAT16])
+def test_a_row_of_a_wide_layer_gives_the_same_whatever_is_beside_it(precision: Precision) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # as in a task of one core
+    layer = pack(torch.randn(384, 1536) / 40, torch.randn(384), precision)
+    x = torch.randn(2000, 1536).to(precision.states)
+    whole = layer(x)
+    for rows in (4, 40, 200, 378, 384, 700):
+        assert torch.equal(layer(x[:rows]), whole[:rows]), rows
