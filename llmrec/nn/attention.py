@@ -174,29 +174,34 @@ class Grouped:
 
 
 class Shared:
-    """All tokens of a user attend to the same keys: per user, keys and values (H, L, E)."""
+    """All tokens of a user attend to the same keys: per user, keys and values as of `rounded_up_keys`, and L."""
 
-    def __init__(self, grouped: Grouped, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-        self._grouped, self._keys, self._values = grouped, keys, values
+    def __init__(self, grouped: Grouped, of_users: Sequence[tuple[Tensor, Tensor, int]]) -> None:
+        self._grouped, self._of_users = grouped, of_users
 
     def sums(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """See `Part`."""
         query = query.index_select(0, self._grouped.there)
         values, weights = _buffers(query)
-        for span, key, value in zip(self._grouped.spans, self._keys, self._values, strict=True):
+        for span, (key, value, length) in zip(self._grouped.spans, self._of_users, strict=True):
             asking = span.stop - span.start
             rows = query[span.start : span.start + rounded_up(asking)]  # the next user's too: they are left out below
             if len(rows) < rounded_up(asking):
                 rows = functional.pad(rows, (0, 0, 0, 0, 0, rounded_up(asking) - len(rows)))
             weight = torch.bmm(rows.transpose(0, 1), key.to(query.dtype).transpose(1, 2)).exp_()  # (H, n, L)
             values[span].copy_(torch.bmm(weight, value.to(query.dtype)).transpose(0, 1)[:asking])
-            weights[span].copy_(weight.sum(-1).T[:asking])
+            weights[span].copy_(weight[:, :asking, :length].sum(-1).T)
         return values.index_select(0, self._grouped.back), weights.index_select(0, self._grouped.back)
 
 
 def by_run(flat: Tensor, runs: Sequence[Run]) -> list[Tensor]:
     """(N, H, E) -> per run (C, H, L, E)."""
     return [_block(flat, run).contiguous() for run in runs]
+
+
+def rounded_up_keys(by_run: Sequence[Tensor]) -> list[Tensor]:
+    """Add zeros to keys or values (C, H, L, E) up to a rounded L: as values they add nothing to a sum."""
+    return [functional.pad(one, (0, 0, 0, rounded_up(one.shape[2]) - one.shape[2])) for one in by_run]
 
 
 def first_tokens(runs: Sequence[Run]) -> list[Run]:

@@ -12,7 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from llmrec.nn.attention import Absorbed, ByLength, Grouped, Known, Own, Part, Run, Shared, by_run, softmax
+from llmrec.nn.attention import (
+    Absorbed,
+    ByLength,
+    Grouped,
+    Known,
+    Own,
+    Part,
+    Run,
+    Shared,
+    by_run,
+    rounded_up_keys,
+    softmax,
+)
 from llmrec.nn.int8 import from_int8, to_int8
 from llmrec.nn.linear import Precision
 from llmrec.nn.packed import PackedBlock
@@ -26,12 +38,17 @@ from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates
 
 @dataclass(frozen=True)
 class Prefix:
-    """One user read: keys and values of every upper block, each (H, L, E)."""
+    """One user read: keys and values of every upper block, each (H, L, E) and zeros up to a rounded number of rows."""
 
     keys: list[Tensor]
     values: list[Tensor]
-    inputs: Sequence[Tensor] = ()
+    inputs: Sequence[Tensor]
     """What went into every upper block, each (L, D): all that `Engine.recall` needs."""
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return len(self.inputs[0])
 
 
 @dataclass(frozen=True)
@@ -46,9 +63,15 @@ class Prefixes:
         """Return users ``first`` to ``last`` (excluded) alone."""
         return Prefixes(self.users[first:last], self.vectors[first:last])
 
+    @staticmethod
+    def together(parts: Sequence["Prefixes"], order: Sequence[int]) -> "Prefixes":
+        """Return the users of all ``parts``, put in ``order``, without their vectors."""
+        users = [user for part in parts for user in part.users]
+        return Prefixes([users[at] for at in order], parts[0].vectors[:0])
+
     def shared(self, grouped: Grouped, depth: int) -> Shared:
         """What candidates attend to in the upper block ``depth``."""
-        return Shared(grouped, [user.keys[depth] for user in self.users], [user.values[depth] for user in self.users])
+        return Shared(grouped, [(user.keys[depth], user.values[depth], user.length) for user in self.users])
 
 
 @dataclass(frozen=True)
@@ -118,7 +141,7 @@ class Engine:
             query, key, value = block.query_key_value(states)
             keys, values = by_run(key, order.runs), by_run(value, order.runs)
             if depth >= self._cached:
-                upper.append((keys, values, states))
+                upper.append((rounded_up_keys(keys), rounded_up_keys(values), states))
             states = block.finish(states, softmax(query, [Own(order.runs, keys, values)]))
         return Prefixes(_by_user(upper, order), _mean_vectors(states, order))
 
@@ -135,7 +158,8 @@ class Engine:
         made = []
         for block, into in zip(upper, inputs, strict=True):
             _, key, value = block.query_key_value(into)
-            made.append((by_run(key, order.runs), by_run(value, order.runs), into))
+            keys, values = (rounded_up_keys(by_run(flat, order.runs)) for flat in (key, value))
+            made.append((keys, values, into))
         return Prefixes(_by_user(made, order), torch.empty(len(users), 0))
 
     def encode_items(self, items: Ragged) -> ItemStates:

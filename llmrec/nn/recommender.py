@@ -37,7 +37,7 @@ from llmrec.nn.tokens import Tokens
 from llmrec.nn.unread import Unread
 
 _LOG = logging.getLogger(__name__)
-_USERS_AT_ONCE = {"cpu": 32, "cuda": 256}
+_USERS_AT_ONCE = {"cpu": 128, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
 _SPARE = 0.25
 """Pairs beside those asked for, as a share, that are scored of a user who is read: what is asked for moves a little

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Floats
-from llmrec.nn.engine import Engine
+from llmrec.nn.engine import Engine, Prefixes
 from llmrec.nn.kept import FINGERPRINT, Fingerprints, Kept, Places, fingerprints, gather
 from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.row_counts import LEAST
-from llmrec.nn.scorer import PairScorer, ReadUsers
+from llmrec.nn.scorer import PairScorer
 from llmrec.nn.tokens import Pieces
 
 # Shape letters: B users, P pairs, S items, D width of vectors, O outputs of a pair.
@@ -110,7 +110,7 @@ class Batch:
         device = scorer.device
         self._texts = fingerprints(sequences)
         self._known = reuse.kept.find_users(self._texts)
-        self._groups: list[tuple[Places, ReadUsers]] = []
+        self._groups: list[tuple[Places, Any]] = []
         self._recalled = np.zeros(len(sequences), np.bool_)
         known, new = np.flatnonzero(self._known >= 0), np.flatnonzero(self._known < 0)
         vectors = torch.from_numpy(reuse.kept.vectors[self._known[known]]).to(device)
@@ -140,7 +140,7 @@ class Batch:
         said = np.empty((len(user), reuse.kept.outputs.shape[1]), np.float32)
         said[~unknown] = reuse.kept.outputs[found[~unknown]]
         beside = [(np.zeros(0, np.int64), np.zeros(0, np.int32), said[:0])]
-        for group, states in self._groups:
+        for group, states in self._together():
             asked = np.flatnonzero(unknown & np.isin(user, group))
             extra_user, extra_item = self._extra(group, user, item, unknown, more)
             owner, items = np.concatenate([user[asked], extra_user]), np.concatenate([item[asked], extra_item])
@@ -156,7 +156,15 @@ class Batch:
             reuse.note(self._texts, self.vectors.cpu().numpy(), users, items, outputs)
         return said
 
-    def _read(self, places: Places) -> ReadUsers:
+    def _together(self) -> list[tuple[Places, Any]]:
+        """Return users by what was read at once; all in one where the scorer can, so that passes are full."""
+        if not isinstance(self._scorer, Engine) or len(self._groups) < 2:
+            return self._groups
+        places = np.concatenate([own for own, _ in self._groups])
+        order = np.argsort(places)
+        return [(places[order], Prefixes.together([read for _, read in self._groups], order.tolist()))]
+
+    def _read(self, places: Places) -> Any:
         texts = Ragged.of([self._sequences[place] for place in places], self._scorer.device)
         read = self._scorer.encode_users(texts)
         self._groups.append((places, read))
@@ -164,7 +172,7 @@ class Batch:
         if self._reuse.states and isinstance(self._scorer, Engine):
             for place, user in zip(places, read.users, strict=True):
                 self._reuse.states.keep(bytes(self._texts[place]), self._scorer.states_of(user))
-        return self._groups[-1][1]
+        return read
 
     def _recall(self, places: Places) -> Places:
         """Take what is kept of users instead of reading them; return those of whom it is not."""
@@ -185,17 +193,15 @@ class Batch:
         """Return the pairs, of users of ``group``, that are scored beside those that have to be."""
         if not self._reuse.leaves:
             return np.zeros(0, np.int64), np.zeros(0, np.int32)
-        found = [(int(at), self._spare_of(int(at), item[user == at], more)) for at in group]
+        found = [(int(at), self._spare_of(int(at), item[user == at], more)) for at in group[~self._recalled[group]]]
         short = LEAST - int((unknown & np.isin(user, group)).sum()) - sum(len(own) for _, own in found)
         if short > 0:
             known = np.flatnonzero(~unknown & np.isin(user, group))[:short]
             found += [(int(user[at]), item[at : at + 1]) for at in known]
-        owner = np.repeat([at for at, _ in found], [len(own) for _, own in found])
-        return owner, np.concatenate([own for _, own in found]).astype(np.int32)
+        owner = np.repeat(np.array([at for at, _ in found], np.int64), [len(own) for _, own in found])
+        return owner, np.concatenate([item[:0], *(own for _, own in found)]).astype(np.int32)
 
     def _spare_of(self, at: int, own: Items, more: More) -> Items:
-        if self._recalled[at]:
-            return np.zeros(0, np.int32)
         beside = np.setdiff1d(more(at), own)
         known = self._reuse.kept.find_pairs(np.full(len(beside), self._known[at]), self._reuse.known_items[beside])
         return beside[known < 0]
