@@ -3,10 +3,10 @@
     .venv-bench/bin/python -m bench.pairs [--quick] [--json FILE]
 
 All systems have the same encoder weights and read the same texts: users of about 85 tokens, candidates of about 26.
-Ours is timed from the users' texts to the scores, 32 users at a time, with what is kept of the items at
-hand, which a night makes once for each item; what making that costs is printed beside it. The others are timed from
-texts to scores. Peers score fewer pairs per round, since they are slower; all figures are per pair. With --quick their
-batch size is 32; otherwise it is the best of 16, 32, 64 and 128.
+Ours is timed from the users' texts to the scores, 32 users at a time, with what is kept of the items at hand, which a
+night makes once for each item; what making that costs is printed beside it. The others are timed from texts to scores.
+Peers score fewer pairs per round, since they are slower; all figures are per pair. With --quick their batch size is 32;
+otherwise it is the best of 16, 32, 64 and 128.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """How many rows to multiply at once on a processor, so that a row's result does not depend on what else is there.
 
-oneDNN compiles a kernel for each shape it meets: in bfloat16 with AMX that takes 5 to 30 ms, often longer than the
+oneDNN compiles a kernel for each shape it meets: in bfloat16 with AMX that takes 3 to 35 ms, often longer than the
 product itself (a Xeon, torch 2.15; `device.set_up_torch` says how many it keeps). So numbers of rows are rounded up.
 """
 
