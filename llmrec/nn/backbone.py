@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from llmrec.nn.row_counts import rounded_up
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu_new": partial(functional.gelu, approximate="tanh"),
@@ -108,16 +110,21 @@ class Block(nn.Module, ABC):
         """Keys and values of virtual tokens, (2, H, tokens, E) (Li and Liang, 2021)."""
 
     def queries(self, states: Tensor, position: Tensor) -> Tensor:
-        """What tokens at ``position`` (N,) ask, (N, D) -> (N, H, E); learned positions are in the states already."""
-        return self._turn(self._split(self.query(self._before_attention(states))), position)
+        """What tokens at ``position`` (N,) ask, (N, D) -> (N, H, E); learned positions are in the states already.
+
+        Here and below, states may have more rows than there are tokens, see `whole`.
+        """
+        return self._turn(self._split(self.query(self._before_attention(states)), len(position)), position)
 
     def keys_values(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """What tokens at ``position`` (N,) answer to and with, (N, D) -> two of (N, H, E)."""
-        states = self._before_attention(states)
-        return self._turn(self._split(self.key(states)), position), self._split(self.value(states))
+        states, count = self._before_attention(states), len(position)
+        return self._turn(self._split(self.key(states), count), position), self._split(self.value(states), count)
 
     def after_attention(self, states: Tensor, attended: Tensor) -> Tensor:
         """Finish the block: states (N, D) and attended values (N, A) give the next states (N, D)."""
+        if len(states) > len(attended):
+            attended = functional.pad(attended, (0, 0, 0, len(states) - len(attended)))
         if self.recompute and self.training:
             again: Tensor = checkpoint(self._finish, states, attended, use_reentrant=False)
             return again
@@ -154,8 +161,8 @@ class Block(nn.Module, ABC):
     def _finish(self, states: Tensor, attended: Tensor) -> Tensor:
         """See `after_attention`."""
 
-    def _split(self, flat: Tensor) -> Tensor:
-        return flat.view(len(flat), self._heads, -1)  # (N, A) -> (N, H, E)
+    def _split(self, flat: Tensor, count: int) -> Tensor:
+        return flat[:count].view(count, self._heads, -1)  # (N or more, A) -> (N, H, E)
 
     def _turn(self, vectors: Tensor, position: Tensor) -> Tensor:
         return vectors if self._rotary_base is None else turn(vectors, position, self._rotary_base)
@@ -207,6 +214,16 @@ class PreNormBlock(Block):
         up, gate = self.up(self.inner_norm(states)).chunk(2, -1)
         finished: Tensor = self.output_norm(states + self._adapt(1, self.down(self._activation(up) * gate)))
         return finished
+
+
+def whole(states: Tensor) -> Tensor:
+    """Fill up with rows of zeros, (N, D) -> (N or more, D), in training in bfloat16 on a processor.
+
+    There a kernel is compiled for each number of rows (nn.row_counts), forwards and twice backwards.
+    """
+    if states.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return states
+    return functional.pad(states, (0, 0, 0, rounded_up(len(states)) - len(states)))
 
 
 def turn(vectors: Tensor, position: Tensor, base: float) -> Tensor:

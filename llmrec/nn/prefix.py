@@ -19,7 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from llmrec.nn.backbone import Backbone, Block
+from llmrec.nn.backbone import Backbone, Block, whole
 from llmrec.nn.ragged import Layout, Ragged, take
 from llmrec.nn.scorer import ITEM_SIDE, USER_SIDE, ItemStates, Scorer, fresh_head, mean_vectors, read_off
 
@@ -73,7 +73,7 @@ class PrefixScorer(Scorer):
     def encode_users(self, users: Ragged) -> UserStates:
         """Read B user texts once."""
         layout = users.layout
-        states = self.backbone.embed(users.ids, layout.position, USER_SIDE)
+        states = whole(self.backbone.embed(users.ids, layout.position, USER_SIDE))
         position = layout.position - layout.lengths[layout.sequence]
         keys, values = [], []
         for depth, block in enumerate(self.backbone.stack):
@@ -84,7 +84,9 @@ class PrefixScorer(Scorer):
                 values.append(seen[1])
             attended = self._attend_own(block, block.queries(states, position), key, value, layout)
             states = block.after_attention(states, attended)
-        return UserStates(keys, values, layout.pad(position), layout.valid, mean_vectors(states, layout))
+        return UserStates(
+            keys, values, layout.pad(position), layout.valid, mean_vectors(states[: len(users.ids)], layout)
+        )
 
     def encode_items(self, items: Ragged) -> ItemStates:
         """Run S item texts through the lower blocks, which do not depend on the user."""
@@ -99,7 +101,8 @@ class PrefixScorer(Scorer):
 
     def pair_outputs(self, users: UserStates, items: ItemStates, user: Tensor, item: Tensor) -> Tensor:
         """See `Scorer`."""
-        states, layout = take(items.states, items.layout, item)
+        taken, layout = take(items.states, items.layout, item)
+        states = whole(taken)
         by_user = Layout(torch.bincount(user[layout.sequence], minlength=len(users.valid)))
         upper = self.backbone.stack[self.cached_layers :]
         for depth, block in enumerate(upper[:-1]):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,12 +70,14 @@ class Layout:
         return torch.where(self.valid, self.starts[:, None] + self._places, padding)
 
     def pad(self, flat: Tensor) -> Tensor:
-        """(N, ...) -> (S, T, ...); padding holds copies of other tokens, to be masked."""
-        return flat[self.grid]
+        """(N, ...) -> (S, T, ...); padding holds copies of other tokens, to be masked: gradients there are dropped."""
+        padded: Tensor = _Pad.apply(flat, self) if flat.requires_grad else flat[self.grid]
+        return padded
 
     def flatten(self, padded: Tensor) -> Tensor:
         """(S, T, ...) -> (N, ...)."""
-        return padded[self.sequence, self.position]
+        flat: Tensor = _Flatten.apply(padded, self) if padded.requires_grad else padded[self.sequence, self.position]
+        return flat
 
     def mean(self, flat: Tensor) -> Tensor:
         """Mean over each sequence's tokens, (N, D) -> (S, D)."""
@@ -82,7 +85,35 @@ class Layout:
         return sums / self.lengths[:, None].to(flat.dtype)
 
 
+class _Pad(torch.autograd.Function):
+    """`Layout.pad`, whose gradients are looked up: torch would add them up one by one."""
+
+    @staticmethod
+    def forward(context: Any, flat: Tensor, layout: Layout) -> Tensor:
+        context.layout = layout
+        return flat[layout.grid]
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return context.layout.flatten(gradient), None
+
+
+class _Flatten(torch.autograd.Function):
+    """`Layout.flatten`, in the same way."""
+
+    @staticmethod
+    def forward(context: Any, padded: Tensor, layout: Layout) -> Tensor:
+        context.layout = layout
+        return padded[layout.sequence, layout.position]
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        layout = context.layout
+        padding = ~layout.valid.view(*layout.valid.shape, *(1 for _ in gradient.shape[1:]))
+        return layout.pad(gradient).masked_fill_(padding, 0), None
+
+
 def take(states: Tensor, layout: Layout, chosen: Tensor) -> tuple[Tensor, Layout]:
     """Pick whole sequences: states (N, D) of ``layout`` -> those of ``chosen`` (C,), in that order, laid end to end."""
     picked = Layout(layout.lengths[chosen])
-    return states[layout.starts[chosen][picked.sequence] + picked.position], picked
+    return states.index_select(0, layout.starts[chosen][picked.sequence] + picked.position), picked

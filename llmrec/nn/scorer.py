@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmrec.nn.backbone import Backbone, Block
+from llmrec.nn.backbone import Backbone, Block, whole
 from llmrec.nn.ragged import Layout, Ragged
 from llmrec.nn.ratings import RatingScale
 
@@ -120,11 +120,12 @@ class Scorer(nn.Module, ABC):
 
     def _own_blocks(self, states: Tensor, layout: Layout, blocks: Iterable[Block]) -> Tensor:
         """Run sequences through ``blocks``, each attending to itself."""
+        count, states = len(states), whole(states)
         for block in blocks:
             key, value = block.keys_values(states, layout.position)
             attended = self._attend_own(block, block.queries(states, layout.position), key, value, layout)
             states = block.after_attention(states, attended)
-        return states
+        return states[:count]
 
     def _attend_own(self, block: Block, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
         query, key, value = (layout.pad(flat).transpose(1, 2) for flat in (query, key, value))

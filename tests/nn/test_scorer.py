@@ -123,10 +123,39 @@ def test_caching_every_layer_is_refused() -> None:
         PrefixScorer(tiny.backbone(), cached_layers=3)
 
 
-@pytest.mark.parametrize(
+SCORERS = pytest.mark.parametrize(
     ("name", "family"),
     [*((name, "bert") for name in ("prefix", "joint", "dot", "bilinear", "attention")), ("prefix", "modernbert")],
 )
+
+
+@SCORERS
+def test_gradients_of_a_batch_are_those_of_its_pairs_one_by_one_added_up(name: str, family: str) -> None:
+    users, items = texts([7, 3, 12], seed=1), texts([4, 1, 6], seed=2)
+    backbone = tiny.backbone(family)
+    torch.manual_seed(0)  # the head's first weights
+    scorer = make_scorer(name, backbone, cached_layers=1)
+    aim = torch.randn(scorer.width)
+
+    def add_gradients(users: list[np.ndarray], items: list[np.ndarray], user: list[int], item: list[int]) -> None:
+        read, shown = scorer.encode_users(Ragged.of(users)), scorer.encode_items(Ragged.of(items))
+        logits = scorer.pair_outputs(read, shown, torch.tensor(user), torch.tensor(item))[:, 0]
+        liked = scorer.item_vectors(shown)[item] @ aim + read.vectors[user] @ aim
+        (logits + liked).sum().backward()
+
+    pairs = [(0, 0), (0, 1), (0, 2), (2, 2), (2, 0)]
+    add_gradients(users, items, [u for u, _ in pairs], [i for _, i in pairs])
+    together = {key: weights.grad.clone() for key, weights in scorer.named_parameters() if weights.grad is not None}
+    scorer.zero_grad()
+    for u, i in pairs:
+        add_gradients([users[u]], [items[i]], [0], [0])
+    assert together
+    for key, weights in scorer.named_parameters():
+        if key in together:
+            torch.testing.assert_close(together[key], weights.grad, atol=1e-4, rtol=1e-4)
+
+
+@SCORERS
 def test_training_in_bfloat16_takes_nearly_the_same_steps(name: str, family: str) -> None:
     users, items = Ragged.of(texts([7, 3, 12], seed=1)), Ragged.of(texts([4, 1, 6], seed=2))
     user, item = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([0, 1, 2, 2, 0])

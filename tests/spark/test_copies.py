@@ -129,8 +129,8 @@ def taste_of_the_others(spark: SparkSession, folder: Path, change: Callable[[Dat
     frame = spark.createDataFrame(rows, f"{EXAMPLE}, {REST}")
     write_examples(frame, folder / "examples", at_most=100, seed=1, change=change)
     shop, scorer, figures = crowd(folder / "shop"), tiny.scorer(layers=2), iter(range(99))
-    fine_tune(scorer, tiny.tokens(), shop, folder / "examples", plan(max_epochs=8), lambda _: next(figures), lambda _: None,
-              folder / "checkpoints")  # fmt: skip
+    fine_tune(scorer, tiny.tokens(), shop, folder / "examples", plan(max_epochs=8), lambda _: next(figures),
+              lambda _: None, folder / "checkpoints")  # fmt: skip
     recommender = Recommender(
         catalogue=shop, scorer=scorer, tokens=tiny.tokens(), sizes=tiny.sizes(popularity=30), fusion=None
     )
