@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from llmrec import columns as C
 from llmrec.errors import InputTableError
 from llmrec.nn.lexical import Words, index_words
-from llmrec.nn.neighbours import Neighbours, no_neighbours
+from llmrec.nn.neighbours import Neighbours, no_neighbours, spans
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -76,10 +76,8 @@ class Groups:
 
     def _codes(self, items: Ints) -> tuple[Longs, Ints]:
         """Return all codes of ``items``, end to end, and the place of the item of each."""
-        firsts, counts = self.starts[items], self.starts[items + 1] - self.starts[items]
-        owner = np.repeat(np.arange(len(items)), counts)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return owner, self.codes[firsts[owner] + within]
+        owner, at = spans(self.starts, items)
+        return owner, self.codes[at]
 
 
 @dataclass(frozen=True)

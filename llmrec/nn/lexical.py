@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from llmrec.domain.users import Items
-from llmrec.nn.neighbours import Floats, Longs, Neighbours, Weighed
+from llmrec.nn.neighbours import Floats, Longs, Neighbours, Weighed, spans
 
 Ints = npt.NDArray[np.int32]
 
@@ -26,11 +26,9 @@ class Words:
 
     def alike(self, items: Items, fade: float) -> Weighed:
         """Add up the cosines of all items with ``items``, oldest first; each step back counts ``fade`` as much."""
-        own = [self.by_item.of(int(item)) for item in items]
-        shares = [weights * fade**back for back, (_, weights) in zip(range(len(own) - 1, -1, -1), own, strict=True)]
-        nothing = np.zeros(0, np.int32)
-        pieces = [pieces for pieces, _ in own]
-        return self.by_piece.weigh(np.concatenate([nothing, *pieces]), np.concatenate([nothing, *shares]))
+        owner, at = spans(self.by_item.starts, items)
+        faded = (fade ** np.arange(len(items) - 1, -1, -1)).astype(np.float32)
+        return self.by_piece.weigh(self.by_item.items[at], self.by_item.weights[at] * faded[owner])
 
     def cosines(self, items: Items, others: Items) -> Floats:
         """Return the cosines of ``items`` (L,) with ``others`` (P,), (L, P)."""

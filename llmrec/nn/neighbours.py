@@ -42,14 +42,12 @@ class Neighbours:
 
     def between(self, history: Items, items: Items) -> Floats:
         """Return the weights of distinct ``items`` (P,) as neighbours of ``history`` (L,), 0 for others: (L, P)."""
-        order = np.argsort(items)
-        ascending = items[order]
         weights = np.zeros((len(history), len(items)), np.float32)
-        for row, item in zip(weights, history, strict=True):
-            neighbours, own = self.of(int(item))
-            place = np.minimum(np.searchsorted(ascending, neighbours), len(items) - 1)
-            there = ascending[place] == neighbours
-            row[order[place[there]]] = own[there]
+        if len(items):
+            owner, at = spans(self.starts, history)
+            order = np.argsort(items)
+            found, there = find(items[order], self.items[at])
+            weights[owner[there], order[found[there]]] = self.weights[at[there]]
         return weights
 
     def sum(self, history: Items, fade: float = 1.0) -> "Weighed":
@@ -60,9 +58,8 @@ class Neighbours:
         """Add up the weights of the neighbours of ``items`` (L,), each times the item's share (L,)."""
         if not len(items):
             return Weighed(_NOTHING, np.zeros(0, np.float32))
-        parts = [self.of(int(item)) for item in items]
-        found = np.concatenate([own for own, _ in parts])
-        weights = np.concatenate([share * own for share, (_, own) in zip(shares, parts, strict=True)])
+        owner, at = spans(self.starts, items)
+        found, weights = self.items[at], shares[owner] * self.weights[at]
         if len(found) > found.max(initial=0) / _DENSE:
             total = np.bincount(found, weights)
             there = np.flatnonzero(total)
@@ -82,5 +79,18 @@ class Weighed:
         """Return the weight of each of ``items``, 0 for those without."""
         if not len(self.items):
             return np.zeros(len(items), np.float32)
-        place = np.searchsorted(self.items, items).clip(max=len(self.items) - 1)
-        return np.where(self.items[place] == items, self.weights[place], 0).astype(np.float32)
+        place, there = find(self.items, items)
+        return np.where(there, self.weights[place], 0).astype(np.float32)
+
+
+def spans(starts: Longs, rows: npt.NDArray[np.integer[Any]]) -> tuple[Longs, Longs]:
+    """Return the places of all that a CSR matrix holds in ``rows``, end to end, and the place in ``rows`` of each."""
+    firsts, counts = starts[rows], starts[rows + 1] - starts[rows]
+    owner = np.repeat(np.arange(len(rows)), counts)
+    return owner, np.arange(len(owner)) + (firsts - np.cumsum(counts) + counts)[owner]
+
+
+def find(ascending: Items, asked: Items) -> tuple[Longs, npt.NDArray[np.bool_]]:
+    """Return where each of ``asked`` (P,) is, or would be, among some ``ascending`` items, and whether it is there."""
+    place = np.searchsorted(ascending, asked).clip(max=len(ascending) - 1)
+    return place, ascending[place] == asked

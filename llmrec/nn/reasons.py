@@ -9,6 +9,7 @@ from llmrec.domain.rules import Doubles, Places
 from llmrec.domain.users import Items, User
 from llmrec.nn.candidates import Proposals
 from llmrec.nn.catalogue import Catalogue, Floats
+from llmrec.nn.neighbours import Neighbours
 
 _SIMILARITY = [COLUMN[feature.name] for feature in FEATURES if feature.ground == "similarity"]
 
@@ -29,7 +30,10 @@ def reasons(
         similar = [*catalogue.titles(history[cosines.argmax(axis=0)])]
     alike = [proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
     by_alike = np.any(alike, axis=0)
-    covisited, follows = (_strongest(catalogue, relation, user, items) for relation in (C.COVISITATION, C.NEXT))
+    titles = catalogue.titles(user.recent)
+    covisited, follows = (
+        _strongest(catalogue.related[relation], titles, user, items) for relation in (C.COVISITATION, C.NEXT)
+    )
     return [
         reason(
             contributions[place],
@@ -45,12 +49,9 @@ def reasons(
     ]
 
 
-def _strongest(catalogue: Catalogue, relation: str, user: User, items: Items) -> list[str | None]:
+def _strongest(related: Neighbours, titles: list[str], user: User, items: Items) -> list[str | None]:
     """Return, for each of a list's items, the title of the recent item it is related to most; None if to none."""
-    related = catalogue.related[relation]
-    if not len(related.items):
-        return [None] * len(items)
-    titles, weights = catalogue.titles(user.recent), related.between(user.recent, items)
+    weights = related.between(user.recent, items)
     weights[user.recent[:, None] == items[None, :]] = 0  # an item is no reason for itself
     named, found = np.zeros(len(titles)), list[str | None]()
     for own in weights.T:

@@ -13,7 +13,7 @@ from llmrec import columns as C
 from llmrec.domain.users import Items, User
 from llmrec.nn.als import everywhere, fold_in
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
-from llmrec.nn.neighbours import Weighed
+from llmrec.nn.neighbours import Weighed, find
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.sequential import Sequential
 
@@ -161,7 +161,10 @@ class Listed:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        allowed = self.catalogue.available[self.known.items] & ~np.isin(self.known.items, self.user.excluded)
+        allowed = self.catalogue.available[self.known.items]
+        if len(allowed):
+            place, there = find(self.known.items, self.user.excluded)
+            allowed[place[there]] = False
         items, weights = self.known.items[allowed], self.known.weights[allowed]
         if 0 < count < len(items):  # most are far from the best
             near = weights >= np.partition(weights, -count)[-count]
@@ -186,7 +189,7 @@ class Nearest:
     def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
         """See `Source`."""
         queries = self.query(users, vectors)
-        excluded = [np.union1d(user.excluded, user.recent) for user in users]  # `again` proposes the latter
+        excluded = [np.concatenate([user.excluded, user.recent]) for user in users]  # `again` proposes the latter
         found = self.index.top_k(queries, self.count, excluded=excluded).items.cpu().numpy()
         own = queries.float().cpu().numpy()
         return [
