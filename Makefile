@@ -84,14 +84,14 @@ $(PEERS_ENV)/ready: $(READY) requirements/peers.lock
 	@touch $@
 
 test: $(READY)  ## run the tests
-	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not airflow"
+	@source $(ENV)/java.env && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not airflow"
 
 test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
-	@source $(ENV)/java.env && $(BIN)/python -m pytest -n 2 --dist load -m slow
+	@source $(ENV)/java.env && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 test-faults: $(READY)  ## kill, fill, damage and change what a night needs, and compare with an undisturbed one
 	@source $(ENV)/java.env && export PYSPARK_SUBMIT_ARGS="--driver-memory 3g pyspark-shell" && \
-		$(BIN)/python -m pytest -n 2 --dist load -m faults
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m faults
 
 test-fast: $(READY)  ## run the tests that need no JVM
 	@$(BIN)/python -m pytest -m "not spark and not browser and not slow and not faults and not airflow"

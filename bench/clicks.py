@@ -15,7 +15,6 @@ propensity, Joachims et al., 2017): what is left of it if each position had the 
 much higher the score of what stood in the upper half is than that of the rest of its list, in spreads of scores.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -65,7 +64,7 @@ def main() -> int:
     parser.add_argument("--objective", default="bce", choices=("bce", "listwise", "bpr"))
     args = parser.parse_args()
     require_demo_data()
-    set_up_torch(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    set_up_torch()
     begun = time.monotonic()
     lists = Lists.read(args.data, args.seed, users=150 if args.quick else None)
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,6 @@ a period is of that period, whatever the file says (bench/next_rows.py). "frozen
 encoder as it was before fine-tuning; its minutes are not among those of the job.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -163,7 +162,7 @@ class Benchmark:
         scorer = make_scorer(train.scorer, backbone, train.cached_layers, seed=train.seed)
         self.versions["base"] = save_encoder(self.work / "base", scorer, tokens)
         catalogue, _ = self._catalogue("base", LEARN)
-        set_up_torch(os.cpu_count() or 1)
+        set_up_torch()
         scorer.to(pick_device())
         with training_bar() as report:
             examples = of_likes(

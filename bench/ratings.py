@@ -15,7 +15,6 @@ two-class a rating above the user's mean is a like. Each is given a third of --b
 examples, of a user's history and eight ratings; it stops earlier where that is no use.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -68,7 +67,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=8000, metavar="N", help="that the encoder learns from, at most")
     args = parser.parse_args()
     require_demo_data()
-    set_up_torch(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    set_up_torch()
     begun = time.monotonic()
     market = Market.read(args.data, args.seed, users=400 if args.quick else None)
     minutes = (0.5 if args.quick else args.budget_minutes) / len(OBJECTIVES)

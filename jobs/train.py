@@ -11,7 +11,6 @@ makes a smaller model of it.
 
 import argparse
 import math
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -191,7 +190,7 @@ def _fine_tune(
     added: Augmentation | None,
 ) -> Outcome:
     """Fine-tune on the device, and show how it goes."""
-    set_up_torch(os.cpu_count() or 1)
+    set_up_torch()
     scorer.to(pick_device())
     with training_bar() as report:
         return train_scorer(

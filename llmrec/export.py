@@ -5,7 +5,6 @@ was fitted on what the larger model said: what that costs is in the figures of t
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -122,7 +121,7 @@ def export_model(run: Run) -> None:
             night, held.learning, held.rows, vectors, config, work / "before", until, relations=relations
         )
     with run.stage("smaller model"):
-        set_up_torch(os.cpu_count() or 1)
+        set_up_torch()
         lists = Lists.of(asked.users, asked.targets, tokens, catalogue, config.train.seed)
         small, left = wanted.apply(scorer, lists)
         facts = {"exported": {"from": original.version, "options": run.args.export, "left": left}}

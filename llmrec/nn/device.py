@@ -15,13 +15,15 @@ def pick_device(gpu: int | None = None) -> torch.device:
     return torch.device("cuda", gpu or 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def set_up_torch(threads: int) -> None:
+def set_up_torch(threads: int | None = None) -> None:
     """Let torch use ``threads`` threads, and little memory; before its first product.
 
-    Spark starts its workers with OMP_NUM_THREADS=1, whatever the task's cores. Of compiled kernels oneDNN keeps 256:
-    its 1,024 would take half a gigabyte, and numbers of rows are rounded up (nn.row_counts), so few are asked for.
+    None leaves it OMP_NUM_THREADS, or all cores; Spark starts its workers with 1, whatever the task's cores. Of
+    compiled kernels oneDNN keeps 256: its 1,024 would take half a gigabyte, and numbers of rows are rounded up
+    (nn.row_counts), so few are asked for.
     """
-    torch.set_num_threads(max(1, threads))
+    if threads is not None:
+        torch.set_num_threads(max(1, threads))
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 

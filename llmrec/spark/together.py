@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
@@ -48,7 +49,7 @@ def learn_together(
         threads = int(conf.get("spark.task.cpus", None) or 1)
         gpus = float(conf.get("spark.task.resource.gpu.amount", None) or 0) > 0
     else:
-        threads, gpus = max(1, (os.cpu_count() or 1) // processes), pick_device().type == "cuda"
+        threads, gpus = max(1, torch.get_num_threads() // processes), pick_device().type == "cuda"
     distributor = TorchDistributor(processes, local_mode=not on_executors, use_gpu=gpus)
     folders = (folder.absolute() for folder in (base, catalogue, examples, checkpoints))
     distributor.run(_take_part, *folders, plan, panel, threads)
