@@ -27,6 +27,11 @@ def set_up_torch(threads: int | None = None) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
+def torch_threads() -> int:
+    """Return how many threads torch uses."""
+    return torch.get_num_threads()
+
+
 def return_memory() -> None:
     """Give what is free back to the system, where the C library can: after training it keeps a gigabyte or more."""
     gc.collect()

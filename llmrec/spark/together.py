@@ -3,13 +3,12 @@
 import os
 from pathlib import Path
 
-import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from llmrec.domain.permissions import keep_from_others
 from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.device import pick_device
+from llmrec.nn.device import pick_device, torch_threads
 from llmrec.nn.panel import Panel
 from llmrec.nn.plan import TrainingPlan
 
@@ -49,7 +48,7 @@ def learn_together(
         threads = int(conf.get("spark.task.cpus", None) or 1)
         gpus = float(conf.get("spark.task.resource.gpu.amount", None) or 0) > 0
     else:
-        threads, gpus = max(1, torch.get_num_threads() // processes), pick_device().type == "cuda"
+        threads, gpus = max(1, torch_threads() // processes), pick_device().type == "cuda"
     distributor = TorchDistributor(processes, local_mode=not on_executors, use_gpu=gpus)
     folders = (folder.absolute() for folder in (base, catalogue, examples, checkpoints))
     distributor.run(_take_part, *folders, plan, panel, threads)
