@@ -83,15 +83,17 @@ $(PEERS_ENV)/ready: $(READY) requirements/peers.lock
 	@VIRTUAL_ENV=$(PEERS_ENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements/peers.lock
 	@touch $@
 
+# Two workers on two cores, each with one session for hundreds of jobs: 1 GB would be full of what these leave there.
+SHARED := OMP_NUM_THREADS=1 PYSPARK_SUBMIT_ARGS="--driver-memory 3g pyspark-shell"
+
 test: $(READY)  ## run the tests
-	@source $(ENV)/java.env && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not airflow"
+	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not airflow"
 
 test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
-	@source $(ENV)/java.env && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow
+	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 test-faults: $(READY)  ## kill, fill, damage and change what a night needs, and compare with an undisturbed one
-	@source $(ENV)/java.env && export PYSPARK_SUBMIT_ARGS="--driver-memory 3g pyspark-shell" && \
-		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m faults
+	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist load -m faults
 
 test-fast: $(READY)  ## run the tests that need no JVM
 	@$(BIN)/python -m pytest -m "not spark and not browser and not slow and not faults and not airflow"
