@@ -38,7 +38,7 @@ from llmrec.spark.factors import item_factors
 from llmrec.spark.items import AVAILABLE, INDEX, close_items, groups_of, index_items
 from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, days_before, first_moment, likes
-from llmrec.spark.users import COUNTED, STEPS, add_profiles, add_supplied, exclude_denied, gather_users
+from llmrec.spark.users import COUNTED, add_profiles, add_supplied, exclude_denied, gather_users
 from llmrec.spark.workers import NightParts
 
 
@@ -226,7 +226,7 @@ def _relations(
     ways: dict[str, Callable[[], Any]] = {
         C.COVISITATION: lambda: covisitation(counted, takers, neighbours).toArrow(),
         C.USER_BASED: lambda: taken_by_alike(counted, neighbours).toArrow(),
-        C.NEXT: lambda: followers(counted.withColumn(COUNTED, F.col(STEPS)), takers, neighbours).toArrow(),
+        C.NEXT: lambda: followers(counted, takers, neighbours, itself=config.rules.repeats).toArrow(),
         C.EASE: lambda: solve_ease(counted, items, config),
         C.ALS: lambda: item_factors(counted, items, config.train.seed, checkpoints),
     }

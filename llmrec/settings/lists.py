@@ -76,6 +76,11 @@ class Rules(Settings):
     explore_below: PositiveInt = 10
     """An item with fewer events than this is new."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an item that a user has had is ever recommended again."""
+        return self.repeat_after_days is not None
+
     def again_before(self, day: date) -> date | None:
         """Return the day before which the last event on an item must lie to be recommended again on ``day``."""
         return None if self.repeat_after_days is None else day - timedelta(days=self.repeat_after_days)

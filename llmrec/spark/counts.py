@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from llmrec import columns as C
 from llmrec.domain.users import Items
 from llmrec.spark.items import INDEX
 from llmrec.spark.splits import LIKES, days_before, first_moment
-from llmrec.spark.users import COUNTED
+from llmrec.spark.users import COUNTED, STEPS
 
 Count = Callable[[Sequence[Items]], sparse.csr_matrix]
 """From the ordered items of some users to what was counted of (item, other)."""
@@ -80,15 +81,20 @@ def covisitation(users: DataFrame, takers: Takers, neighbours: int) -> DataFrame
     return _strongest(users, _taken_together, lambda item, other: np.sqrt(takers[item] * takers[other]), neighbours)
 
 
-def followers(users: DataFrame, takers: Takers, neighbours: int) -> DataFrame:
+def followers(users: DataFrame, takers: Takers, neighbours: int, *, itself: bool) -> DataFrame:
     """Weigh what users take after an item: the share of its takers who take the other next.
 
-    One who takes it d steps later counts 0.7 ** (d - 1), up to five steps.
+    One who takes it d steps later counts 0.7 ** (d - 1), up to five steps. An item may follow ``itself``, or counts
+    once where it is taken several times in a row.
 
-    Input:  as of `covisitation`; ``counted`` is ordered, oldest first, with an item as often as it was taken.
+    Input:  steps (array<int>, ordered, oldest first, with an item as often as it was taken), one row per user;
+            ``takers`` as of `count_takers`.
     Output: as of `covisitation`.
     """
-    return _strongest(users, _taken_after, lambda item, other: _STEPS[0] * takers[item], neighbours)
+    steps = users.withColumn(COUNTED, F.col(STEPS))
+    return _strongest(
+        steps, partial(_taken_after, itself=itself), lambda item, other: _STEPS[0] * takers[item], neighbours
+    )
 
 
 def taken_by_alike(users: DataFrame, neighbours: int) -> DataFrame:
@@ -140,9 +146,12 @@ def _taken_by_alike(rows: Sequence[Items]) -> sparse.csr_matrix:
     return pairs
 
 
-def _taken_after(rows: Sequence[Items]) -> sparse.csr_matrix:
-    """Count, for pairs of items, the ``rows`` in which the second comes soon after the first."""
+def _taken_after(rows: Sequence[Items], itself: bool) -> sparse.csr_matrix:
+    """Count, for pairs of items, the ``rows`` in which the second comes soon after the first; see `followers`."""
     items, user = _end_to_end(rows)
+    if not itself:
+        again = (items[1:] == items[:-1]) & (user[1:] == user[:-1])
+        items, user = np.delete(items, np.flatnonzero(again)), np.delete(user, np.flatnonzero(again))
     size = int(items.max(initial=0)) + 1
     pairs = sparse.csr_matrix((size, size), dtype=np.int64)
     for step, count in enumerate(_STEPS, 1):

@@ -20,6 +20,8 @@ STEPS = "steps"
 TARGETS = "targets"
 MOMENTS = "moments"
 WORDS = "words"
+_LIKED, _LATELY = "liked_item", "late_item"
+"""Of an event: its item if the user liked it, and if it is too late to be recommended again; else null."""
 _READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", C.SEGMENT, "idle_days", MOMENTS)
 
 
@@ -39,27 +41,28 @@ def gather_users(
     Output: user_id, liked (the latest ``liked`` liked items), recent (the latest ``recent`` items), counted (distinct
             among the latest ``counted``), seen (all items, distinct), excluded (those not last taken before the day
             ``again_before``; all, if that is None); oldest first, an item taken twice stands at its last time.
-            steps: the latest ``counted`` events, an item as often as it was taken; if items are not recommended again
-            (``again_before`` is None), several in a row count once. idle_days: from the last event to ``until``.
+            steps: the items of the latest ``counted`` events, as often as they were taken. idle_days: from the last
+            event to ``until``.
             moments: empty, or of each liked item, in their order, the time (microseconds) and scene of its last event
             and the first ``words`` characters that the user last wrote on liking it.
     """
     # Events of one moment are ordered by item, so that a run repeated reads the same history.
     told = () if words is None else (C.SCENE, F.substring(C.TEXT, 1, words).alias(WORDS))
-    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX, LIKES, *told)))
+    # An array's field is read at once, where a function of each event would be called so many times.
+    named = [F.when(F.col(LIKES), F.col(INDEX)).alias(_LIKED)]
+    if again_before is not None:
+        named.append(F.when(F.col(C.EVENT_TIME) >= first_moment(again_before), F.col(INDEX)).alias(_LATELY))
+    ordered = F.array_sort(F.collect_list(F.struct(F.col(C.EVENT_TIME).alias("at"), INDEX, *named, *told)))
     gathered = events.groupBy(C.USER).agg(ordered.alias("_events"))
     taken = gathered.withColumn("_items", items_of("_events")).withColumn("seen", at_last_time("_items"))
-    liked_items = F.array_intersect("seen", items_of(F.filter("_events", lambda event: event[LIKES])))
-    excluded = F.col("seen")
-    if again_before is not None:
-        lately = F.filter("_events", lambda event: event["at"] >= first_moment(again_before))
-        excluded = F.array_intersect("seen", items_of(lately))
+    liked_items = F.array_intersect("seen", items_of("_events", _LIKED))
+    excluded = F.col("seen") if again_before is None else F.array_intersect("seen", items_of("_events", _LATELY))
     return taken.withColumn("liked", latest(liked_items, liked)).select(
         C.USER,
         "liked",
         latest(F.col("seen"), recent).alias("recent"),
         latest(F.col("seen"), counted).alias(COUNTED),
-        latest(_in_a_row_once("_items") if again_before is None else F.col("_items"), counted).alias(STEPS),
+        latest(F.col("_items"), counted).alias(STEPS),
         "seen",
         excluded.alias("excluded"),
         days_before(until, F.element_at("_events", -1)["at"]).alias("idle_days"),
@@ -75,7 +78,7 @@ def no_moments() -> Column:
 def _moment(item: Column) -> Column:
     """Say of a liked item when and where it was last taken, and what the user wrote on it."""
     own = F.filter("_events", lambda event: event[INDEX] == item)
-    wrote = F.filter(own, lambda event: event[LIKES] & (event[WORDS] != ""))
+    wrote = F.filter(own, lambda event: event[_LIKED].isNotNull() & (event[WORDS] != ""))
     last = F.element_at(own, -1)
     return F.struct(
         item.alias(INDEX),
@@ -98,21 +101,14 @@ def words_before(history: Column, at: Column) -> Column:
     return F.when(F.size(told) > 0, F.transform(said, lambda text: F.coalesce(text, F.lit("")))).otherwise(none)
 
 
-def items_of(events: Column | str) -> Column:
-    """Return the items of an array of events."""
-    return F.transform(events, lambda event: event[INDEX])
+def items_of(events: Column | str, named: str = INDEX) -> Column:
+    """Return the items of an array of events, or what they are ``named``."""
+    return (F.col(events) if isinstance(events, str) else events).getField(named)
 
 
 def at_last_time(items: Column | str) -> Column:
     """Return distinct items, each where it stands for the last time."""
     return F.reverse(F.array_distinct(F.reverse(items)))
-
-
-def _in_a_row_once(items: str) -> Column:
-    # Compared with the column itself: what is computed would be computed again for each item.
-    return F.filter(
-        items, lambda item, place: (place == 0) | (item != F.element_at(items, F.greatest(place, F.lit(1))))
-    )
 
 
 def latest(items: Column, count: int) -> Column:

@@ -82,7 +82,7 @@ def test_covisitation_keeps_the_strongest_neighbours_and_orders_ties_by_item(spa
 def test_followers_are_weighed_by_distance_and_by_the_share_of_takers(spark: SparkSession) -> None:
     rng = np.random.default_rng(1)
     rows = [rng.permutation(9)[: rng.integers(0, 9)].tolist() for _ in range(30)]
-    users = spark.createDataFrame([(row,) for row in rows], "counted array<int>").repartition(3)
+    users = spark.createDataFrame([(row, row) for row in rows], "counted array<int>, steps array<int>").repartition(3)
     expected = np.zeros((9, 9))
     for row in rows:
         for at, item in enumerate(row):
@@ -90,15 +90,28 @@ def test_followers_are_weighed_by_distance_and_by_the_share_of_takers(spark: Spa
                 expected[item, other] += 0.7**step
     expected /= np.maximum(np.bincount(np.concatenate(rows).astype(int), minlength=9), 1)[:, None]
     found = np.zeros((9, 9))
-    for row in followers(users, count_takers(users, 9), neighbours=9).collect():
+    for row in followers(users, count_takers(users, 9), neighbours=9, itself=True).collect():
         found[row["item"], row["neighbour"]] = row["weight"]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_an_item_taken_several_times_in_a_row_follows_itself_or_counts_once(spark: SparkSession) -> None:
+    def found(*steps: list[int], itself: bool) -> dict[tuple[int, int], float]:
+        users = spark.createDataFrame([(row, row) for row in steps], "counted array<int>, steps array<int>")
+        rows = followers(users, np.ones(10), neighbours=9, itself=itself).collect()
+        return {(row["item"], row["neighbour"]): row["weight"] for row in rows}
+
+    twice, once = ([5, 3, 3, 5, 9, 9, 5], [5, 2, 2]), ([5, 3, 5, 9, 5], [5, 2])
+    assert found(*twice, itself=False) == found(*once, itself=False) == found(*once, itself=True)
+    assert found([3, 3], [3], itself=True) == {(3, 3): 1.0}
+    assert found([3, 3], [3], itself=False) == {}
+
+
 def test_nothing_follows_a_single_event(spark: SparkSession) -> None:
-    users = spark.createDataFrame([([3],), ([1],)], "counted array<int>")
+    users = spark.createDataFrame([([3], [3]), ([1], [1])], "counted array<int>, steps array<int>")
     takers = count_takers(users, 4)
-    assert followers(users, takers, neighbours=2).collect() == covisitation(users, takers, neighbours=2).collect() == []
+    after = followers(users, takers, neighbours=2, itself=True)
+    assert after.collect() == covisitation(users, takers, neighbours=2).collect() == []
 
 
 def test_together_counts_users_of_pairs_and_of_items(spark: SparkSession) -> None:

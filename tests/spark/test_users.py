@@ -35,14 +35,12 @@ def test_history_is_oldest_first_without_repeats_and_cut_to_the_latest(spark: Sp
 def test_steps_hold_an_item_as_often_as_it_was_taken(spark: SparkSession) -> None:
     rows = [("u", item, day, True) for day, item in enumerate((5, 3, 3, 5, 9, 9, 5), start=1)]
 
-    def steps(counted: int, again_before: date | None) -> list[int]:
-        sizes = {"until": UNTIL, "recent": 9, "counted": counted, "liked": 9}
-        [user] = gather_users(events(spark, *rows), **sizes, again_before=again_before).collect()
+    def steps(counted: int) -> list[int]:
+        [user] = gather_users(events(spark, *rows), until=UNTIL, recent=9, counted=counted, liked=9).collect()
         return user["steps"]
 
-    assert steps(9, None) == [5, 3, 5, 9, 5]
-    assert steps(3, None) == [5, 9, 5]
-    assert steps(9, UNTIL) == [5, 3, 3, 5, 9, 9, 5]
+    assert steps(9) == [5, 3, 3, 5, 9, 9, 5]
+    assert steps(3) == [9, 9, 5]
 
 
 def test_items_had_long_ago_are_not_excluded(spark: SparkSession) -> None:
