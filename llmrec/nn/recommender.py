@@ -28,7 +28,7 @@ from llmrec.nn.linear import Precision
 from llmrec.nn.pairs import score_outputs
 from llmrec.nn.reasons import reasons
 from llmrec.nn.retrieval import ExactIndex, Index
-from llmrec.nn.reuse import Reuse
+from llmrec.nn.reuse import Batch, Reuse
 from llmrec.nn.scorer import ReadUsers, Scorer
 from llmrec.nn.sequential import Sequential
 from llmrec.nn.sources import SILENT, SOURCES, Answer, Nothing, open_sources
@@ -39,6 +39,8 @@ from llmrec.nn.unread import Unread
 _LOG = logging.getLogger(__name__)
 _USERS_AT_ONCE = {"cpu": 128, "cuda": 256}
 """A GPU wants more work at once than stays near a processor's caches."""
+_KNOWN = 8
+"""So many times as many where most need not be read, since they were on an earlier night."""
 _SPARE = 0.25
 """Pairs beside those asked for, as a share, that are scored of a user who is read: what is asked for moves a little
 every night, and reading the user again would cost as much as some 45 pairs."""
@@ -134,14 +136,17 @@ class Recommender:
         for scored in self.score(users):
             yield self.top(scored, top_n)
 
+    @torch.inference_mode()
     def score(self, users: Sequence[User], reuse: Reuse | None = None) -> Iterator[Scored]:
         """Yield each user's candidates with their features, in the order of ``users``.
 
         What ``reuse`` knows is not read again; None: see `knowing_nothing`.
         """
         at_once, reuse = _USERS_AT_ONCE[self._scorer.device.type], reuse or self.knowing_nothing()
-        for start in range(0, len(users), at_once):
-            yield from self._score_batch(users[start : start + at_once], reuse)
+        for start in range(0, len(users), _KNOWN * at_once):
+            some = users[start : start + _KNOWN * at_once]
+            for part, batch in reuse.batches(self._user_sequences(some), self._scorer, at_once):
+                yield from self._score_batch(some[part], batch)
 
     @property
     def reads(self) -> bool:
@@ -172,9 +177,7 @@ class Recommender:
             raise RuntimeError("this recommender was made without a fusion ranker")
         return self.fusion.probabilities(scored.features)
 
-    @torch.inference_mode()
-    def _score_batch(self, users: Sequence[User], reuse: Reuse) -> list[Scored]:
-        batch = reuse.open(self._user_sequences(users), self._scorer)
+    def _score_batch(self, users: Sequence[User], batch: Batch) -> Iterator[Scored]:
         by_source, failed = self._ask(users, batch.vectors)
         answers = [{name: of_users[at] for name, of_users in by_source.items()} for at in range(len(users))]
         proposals = [propose(own, self.sizes) for own in answers]
@@ -196,19 +199,11 @@ class Recommender:
                 f"user {user.user_id!r}, item {item!r}: the pair's logit is {logits[broken[0]]}, expected a number"
             )
         ends = np.cumsum([len(own) for own in read])[:-1]
-        return [
-            Scored(
-                user,
-                answer,
-                own,
-                self._features(user, own, chosen, said[:, 0]),
-                self._told(len(own.items), chosen, said),
-                failed,
-            )
-            for user, answer, own, chosen, said in zip(
-                users, answers, proposals, read, np.split(outputs, ends), strict=True
-            )
-        ]
+        for user, answer, own, chosen, said in zip(
+            users, answers, proposals, read, np.split(outputs, ends), strict=True
+        ):
+            features = self._features(user, own, chosen, said[:, 0])
+            yield Scored(user, answer, own, features, self._told(len(own.items), chosen, said), failed)
 
     def _told(self, count: int, read: npt.NDArray[np.int64], outputs: Floats) -> Floats | None:
         """Return the ratings of ``count`` candidates, of which those at ``read`` have ``outputs``."""

@@ -5,7 +5,7 @@ pairs are scored at once, since fewer go through other kernels (nn.row_counts); 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,9 +71,15 @@ class Reuse:
         """Return what knows and leaves nothing of a catalogue of ``items``; see `Kept.nothing`."""
         return Reuse(Kept.nothing(width, outputs), np.zeros(items, FINGERPRINT), leaves=False)
 
-    def open(self, sequences: list[Pieces], scorer: PairScorer) -> "Batch":
-        """Look up users by what is read of them, and let ``scorer`` read those that are not known."""
-        return Batch(self, sequences, scorer)
+    def batches(self, sequences: list[Pieces], scorer: PairScorer, at_once: int) -> Iterator[tuple[slice, "Batch"]]:
+        """Part users by what is read of them, and let ``scorer`` read those that are not known.
+
+        There are as many in a batch as it takes for ``at_once`` to be read, so that passes are full.
+        """
+        new = np.cumsum(self.kept.find_users(fingerprints(sequences)) < 0)
+        edges = np.flatnonzero(np.diff((new - 1).clip(0) // at_once)) + 1
+        for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(sequences)], strict=True):
+            yield slice(first, last), Batch(self, sequences[first:last], scorer, at_once)
 
     def note(self, users: Fingerprints, vectors: Floats, user: Places, item: Items, outputs: Floats) -> None:
         """Take down a batch: its users (B,) and (B, D), and pairs (P,), (P,) and (P, O)."""
@@ -105,8 +111,8 @@ class Reuse:
 class Batch:
     """Some users, of whom those are read that have to be."""
 
-    def __init__(self, reuse: Reuse, sequences: list[Pieces], scorer: PairScorer) -> None:
-        self._reuse, self._sequences, self._scorer = reuse, sequences, scorer
+    def __init__(self, reuse: Reuse, sequences: list[Pieces], scorer: PairScorer, at_once: int) -> None:
+        self._reuse, self._sequences, self._scorer, self._at_once = reuse, sequences, scorer, at_once
         device = scorer.device
         self._texts = fingerprints(sequences)
         self._known = reuse.kept.find_users(self._texts)
@@ -115,7 +121,9 @@ class Batch:
         known, new = np.flatnonzero(self._known >= 0), np.flatnonzero(self._known < 0)
         vectors = torch.from_numpy(reuse.kept.vectors[self._known[known]]).to(device)
         if len(new):
-            fresh = self._read(new).vectors.float()
+            read = self._read(new)
+            self._groups.append((new, read))
+            fresh = read.vectors.float()
             both = torch.empty(len(sequences), fresh.shape[1], device=device)
             vectors = both.index_copy_(0, _to(new, device), fresh).index_copy_(0, _to(known, device), vectors)
         self.vectors = vectors
@@ -133,14 +141,10 @@ class Batch:
         reuse = self._reuse
         found = reuse.kept.find_pairs(self._known[user], reuse.known_items[item])
         unknown = found < 0
-        late = np.unique(user[unknown])
-        late = self._recall(late[self._known[late] >= 0])
-        if len(late):
-            self._read(late)
         said = np.empty((len(user), reuse.kept.outputs.shape[1]), np.float32)
         said[~unknown] = reuse.kept.outputs[found[~unknown]]
         beside = [(np.zeros(0, np.int64), np.zeros(0, np.int32), said[:0])]
-        for group, states in self._together():
+        for group, states in self._states_of(np.unique(user[unknown])):
             asked = np.flatnonzero(unknown & np.isin(user, group))
             extra_user, extra_item = self._extra(group, user, item, unknown, more)
             owner, items = np.concatenate([user[asked], extra_user]), np.concatenate([item[asked], extra_item])
@@ -156,36 +160,45 @@ class Batch:
             reuse.note(self._texts, self.vectors.cpu().numpy(), users, items, outputs)
         return said
 
-    def _together(self) -> list[tuple[Places, Any]]:
+    def _states_of(self, wanted: Places) -> Iterator[tuple[Places, Any]]:
+        """Yield users and what was read of them, some at a time: those who had to be read, and those ``wanted``."""
+        late = wanted[self._known[wanted] >= 0]
+        groups = self._groups
+        room = max(0, self._at_once - sum(len(own) for own, _ in groups))
+        for some in (late[:room], *(late[at : at + self._at_once] for at in range(room, len(late), self._at_once))):
+            yield from self._together([*groups, *self._recall(some)])
+            groups = []
+
+    def _together(self, groups: list[tuple[Places, Any]]) -> list[tuple[Places, Any]]:
         """Return users by what was read at once; all in one where the scorer can, so that passes are full."""
-        if not isinstance(self._scorer, Engine) or len(self._groups) < 2:
-            return self._groups
-        places = np.concatenate([own for own, _ in self._groups])
+        if not isinstance(self._scorer, Engine) or len(groups) < 2:
+            return groups
+        places = np.concatenate([own for own, _ in groups])
         order = np.argsort(places)
-        return [(places[order], Prefixes.together([read for _, read in self._groups], order.tolist()))]
+        return [(places[order], Prefixes.together([read for _, read in groups], order.tolist()))]
 
     def _read(self, places: Places) -> Any:
         texts = Ragged.of([self._sequences[place] for place in places], self._scorer.device)
         read = self._scorer.encode_users(texts)
-        self._groups.append((places, read))
         self._reuse.counts["users encoded"] += len(places)
         if self._reuse.states and isinstance(self._scorer, Engine):
             for place, user in zip(places, read.users, strict=True):
                 self._reuse.states.keep(bytes(self._texts[place]), self._scorer.states_of(user))
         return read
 
-    def _recall(self, places: Places) -> Places:
-        """Take what is kept of users instead of reading them; return those of whom it is not."""
-        states = self._reuse.states
-        if states is None or not isinstance(self._scorer, Engine):
-            return places
-        kept = {int(place): states.of(bytes(self._texts[place])) for place in places}
-        known = {place: found for place, found in kept.items() if found is not None}
-        if known:
-            recalled = np.array([*known], np.int64)
-            self._groups.append((recalled, self._scorer.recall([*known.values()])))
-            self._recalled[recalled] = True
-        return np.array([place for place in kept if place not in known], np.int64)
+    def _recall(self, places: Places) -> list[tuple[Places, Any]]:
+        """Take what is kept of users, and read those of whom it is not."""
+        states, groups = self._reuse.states, []
+        kept = {}
+        if states is not None and isinstance(self._scorer, Engine):
+            found = ((int(place), states.of(bytes(self._texts[place]))) for place in places)
+            kept = {place: content for place, content in found if content is not None}
+            if kept:
+                recalled = np.array([*kept], np.int64)
+                groups.append((recalled, self._scorer.recall([*kept.values()])))
+                self._recalled[recalled] = True
+        left = np.array([place for place in places.tolist() if place not in kept], np.int64)
+        return [*groups, (left, self._read(left))] if len(left) else groups
 
     def _extra(
         self, group: Places, user: Places, item: Items, unknown: npt.NDArray[np.bool_], more: More

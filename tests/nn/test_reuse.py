@@ -153,3 +153,20 @@ def test_kept_logits_reach_the_features(first: tuple[Recommender, Kept]) -> None
     plain, moved = next(one.score(USERS)), next(one.score(USERS, one.reuse(kept)))
     logit = COLUMN["pair_logit"]
     np.testing.assert_allclose(moved.features[:, logit], plain.features[:, logit] + 1, atol=1e-5)
+
+
+def test_however_many_are_read_at_once_what_is_known_is_the_same(
+    first: tuple[Recommender, Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrec.nn.recommender._USERS_AT_ONCE", {"cpu": 2})
+    monkeypatch.setattr("llmrec.nn.recommender._KNOWN", 3)
+    one, expected = first
+    _, kept = after(one, USERS, None, states=tmp_path / "states")
+    for found, known in ((kept.users, expected.users), (kept.item, expected.item)):
+        np.testing.assert_array_equal(found, known)
+    # Five items have other texts, so everybody is needed for new pairs; and every third user is another.
+    other = recommender(tmp_path / "other", [*TEXTS[:-5], *(f"new {text}" for text in TEXTS[-5:])])
+    users = [CHANGED if number % 3 == 0 else user for number, user in enumerate(USERS)]
+    reuse, _ = after(other, users, kept, states=tmp_path / "states")
+    assert reuse.counts[READ] == 3
+    assert after(other, users, kept)[0].counts[READ] > 4  # without states, those too who are needed for new pairs
