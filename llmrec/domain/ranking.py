@@ -13,5 +13,5 @@ def best_first(scores: npt.NDArray[np.generic], ties: npt.NDArray[np.integer[Any
 
 def places(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
     """Return each score's place, (P,): 0 for the highest; equal scores share the best place."""
-    ascending = np.sort(-np.asarray(scores, dtype=np.float64))
-    return np.searchsorted(ascending, -np.asarray(scores, dtype=np.float64)).astype(np.float32)
+    negative = -np.asarray(scores, scores.dtype if scores.dtype == np.float32 else np.float64)
+    return np.searchsorted(np.sort(negative), negative).astype(np.float32)

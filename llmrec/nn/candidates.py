@@ -71,7 +71,10 @@ class Proposals:
     @cached_property
     def ranks(self) -> Floats:
         """(P, len(SOURCES)) each item's place among them by each source's scores, as domain.ranking counts places."""
-        return np.stack([places(of_source) for of_source in self.scores.T], axis=1)
+        ranks = np.zeros_like(self.scores)  # those of a source that knows nothing are equal
+        for source in np.flatnonzero(self.scores.any(axis=0)):
+            ranks[:, source] = places(self.scores[:, source])
+        return ranks
 
     def ranked_by(self, source: str) -> Floats:
         """Return the places by one source, (P,)."""
@@ -96,7 +99,7 @@ def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:
         best[C.POPULARITY] = answers[C.POPULARITY].best(sizes.at_least)
         items = _union(best)
     sources = np.zeros((len(items), len(SOURCES)), np.bool_)
-    scores = np.empty((len(items), len(SOURCES)), np.float32)
+    scores = np.empty((len(items), len(SOURCES)), np.float32, order="F")  # filled and read by source
     for column, source in enumerate(SOURCES):
         sources[np.searchsorted(items, best[source]), column] = True
         scores[:, column] = answers[source].scores(items)

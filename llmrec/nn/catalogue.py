@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +66,19 @@ class Groups:
         """
         place, codes = self._codes(history)
         weights = fade ** np.arange(len(history) - 1, -1, -1)
-        known, which = np.unique(codes, return_inverse=True)
         found = np.zeros(len(items), np.float32)
-        if len(known):
-            shares = np.bincount(which, weights[place]) / weights.sum()
+        if len(codes):
+            shares = np.bincount(codes, weights[place], self._size) / weights.sum()
             owner, asked = self._codes(items)
-            at = np.searchsorted(known, asked).clip(max=len(known) - 1)
-            np.maximum.at(found, owner, np.where(known[at] == asked, shares[at], 0).astype(np.float32))
+            begun = np.flatnonzero(np.diff(owner, prepend=-1))
+            if len(begun):
+                found[owner[begun]] = np.maximum.reduceat(shares[asked].astype(np.float32), begun)
         return found
+
+    @cached_property
+    def _size(self) -> int:
+        """One more than the greatest code."""
+        return int(self.codes.max(initial=-1)) + 1
 
     def _codes(self, items: Ints) -> tuple[Longs, Ints]:
         """Return all codes of ``items``, end to end, and the place of the item of each."""
@@ -131,6 +137,19 @@ class Catalogue:
     def has_vectors(self) -> bool:
         """Whether an encoder read the items; without one their vectors are 0."""
         return bool(self.vectors[:1].any())
+
+    @cached_property
+    def counted(self) -> Mapping[str, Floats]:
+        """What is counted of each item alone, (S,), by feature of domain.features."""
+        named = {
+            "popularity": np.log1p(self.taken),
+            "popularity_lately": np.log1p(self.taken_lately),
+            "trend": np.log((self.taken_lately + 1) / (self.taken + 1)),
+            "recency": np.log1p(self.idle),
+            "age": np.log1p(self.age),
+            "liked_share": (self.liked + 1) / (self.taken + 2),
+        }
+        return {name: np.asarray(values, np.float32) for name, values in named.items()}
 
     def pieces(self, item: int) -> Ints:
         """Return the word pieces of one item's text."""

@@ -44,13 +44,9 @@ def all_features(
     cosines = catalogue.vectors[items] @ catalogue.vectors[history].T if len(history) else np.zeros((len(items), 1))
     known["nearest"] = cosines.max(axis=1)
     known["last_liked"] = cosines[:, -1]
-    known["popularity"] = np.log1p(catalogue.taken[items])
-    known["popularity_lately"] = proposals.scored_by(C.POPULARITY)
+    for name, of_items in catalogue.counted.items():
+        known[name] = of_items[items]
     known["segment_popularity"] = proposals.scored_by(C.BY_SEGMENT)
-    known["trend"] = np.log((catalogue.taken_lately[items] + 1) / (catalogue.taken[items] + 1))
-    known["recency"] = np.log1p(catalogue.idle[items])
-    known["age"] = np.log1p(catalogue.age[items])
-    known["liked_share"] = (catalogue.liked[items] + 1) / (catalogue.taken[items] + 2)
     known["category_match"] = catalogue.groups[C.CATEGORY].shared(user.recent, items, _FADE)
     known["attribute_match"] = catalogue.groups[C.ATTRIBUTES].shared(user.recent, items, _FADE)
     known["again"] = proposals.scored_by(C.AGAIN)

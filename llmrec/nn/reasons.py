@@ -3,15 +3,12 @@
 import numpy as np
 
 from llmrec import columns as C
-from llmrec.domain.features import COLUMN, FEATURES
-from llmrec.domain.reasons import reason
+from llmrec.domain.reasons import may_carry, reason
 from llmrec.domain.rules import Doubles, Places
 from llmrec.domain.users import Items, User
 from llmrec.nn.candidates import Proposals
 from llmrec.nn.catalogue import Catalogue, Floats
 from llmrec.nn.neighbours import Neighbours
-
-_SIMILARITY = [COLUMN[feature.name] for feature in FEATURES if feature.ground == "similarity"]
 
 
 def reasons(
@@ -24,15 +21,18 @@ def reasons(
     items = proposals.items[chosen]
     if not len(items):
         return []
-    similar: list[str | None] = [None] * len(items)
-    if len(history) and (contributions[:, _SIMILARITY] > 0).any():
+    may = may_carry(contributions)
+    nothing: list[str | None] = [None] * len(items)
+    similar = nothing
+    if len(history) and may["similarity"]:
         cosines = _likeness(catalogue, history, items)
         similar = [*catalogue.titles(history[cosines.argmax(axis=0)])]
     alike = [proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
     by_alike = np.any(alike, axis=0)
     titles = catalogue.titles(user.recent)
     covisited, follows = (
-        _strongest(catalogue.related[relation], titles, user, items) for relation in (C.COVISITATION, C.NEXT)
+        _strongest(catalogue.related[relation], titles, user, items) if may[ground] else nothing
+        for relation, ground in ((C.COVISITATION, "co-visitation"), (C.NEXT, "next"))
     )
     return [
         reason(

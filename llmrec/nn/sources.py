@@ -236,10 +236,11 @@ class Near:
         return products
 
 
-def _first(ordered: Items, user: User, count: int) -> Items:
+def _first(catalogue: Catalogue, ordered: Items, user: User, count: int) -> Items:
     """Return the ``count`` first of ``ordered`` that are not excluded for the user."""
-    front = ordered[: count + len(user.excluded)]
-    return front[~np.isin(front, user.excluded)][:count]
+    front, allowed = ordered[: count + len(user.excluded)], np.ones(len(catalogue), np.bool_)
+    allowed[user.excluded] = False
+    return front[allowed[front]][:count]
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class Newest:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        return _first(self.catalogue.newest, self.user, count)
+        return _first(self.catalogue, self.catalogue.newest, self.user, count)
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
@@ -267,8 +268,8 @@ class MostTaken:
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        return _first(self.catalogue.popular, self.user, count)
+        return _first(self.catalogue, self.catalogue.popular, self.user, count)
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
-        return np.log1p(self.catalogue.taken_lately[items]).astype(np.float32)
+        return self.catalogue.counted["popularity_lately"][items]
