@@ -26,13 +26,15 @@ _OLD_N = 3
 
 
 PARTITIONS = 6
+UNCOMPILED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+"""Compiling the plans of a few rows takes longer than running them."""
 SESSION = {
     "spark.master": "local[2]", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false",
     "spark.sql.shuffle.partitions": "2", "spark.databricks.delta.snapshotPartitions": "2",
-    "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.ui.retainedExecutions": "10", "spark.ui.retainedJobs": "10", "spark.ui.retainedStages": "10",
+    **UNCOMPILED,
 }  # fmt: skip
-"""Of a process that runs many nights: it compiles no plans for their few rows, and forgets what it ran."""
+"""Of a process that runs many nights: it forgets what it ran."""
 
 
 @dataclass
@@ -180,4 +182,5 @@ def _copy(shop: Shop, folder: Path) -> Shop:
 def _settings(folder: Path) -> dict[str, Any]:
     """Return planted's with more tasks, so that one may be lost while others are done."""
     settings = planted.settings(folder)
-    return settings | {"score": settings["score"] | {"partitions": PARTITIONS}}
+    spark = settings["spark"] | UNCOMPILED
+    return settings | {"score": settings["score"] | {"partitions": PARTITIONS}, "spark": spark}
