@@ -108,7 +108,7 @@ def test_approximate_search_that_is_asked_for_every_item_gives_the_same_lists(
 def test_a_night_whose_followers_cannot_be_counted_goes_on_without_them_and_says_so(
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def followers(*_: object) -> None:
+    def followers(*_: object, **__: object) -> None:
         raise MemoryError("no room")
 
     before = published(spark, folder).count()
