@@ -9,12 +9,9 @@ _GROUNDS = ("co-visitation", "next", "similarity", "popularity", "again")
 _OF_GROUND = np.array([[feature.ground == ground for ground in _GROUNDS] for feature in FEATURES], np.float64)
 
 
-def may_carry(contributions: npt.NDArray[np.float64]) -> dict[str, bool]:
-    """Tell of each ground whether `reason` may name it for one of K items, by what features added to them, (K, F)."""
-    added = contributions @ _OF_GROUND
-    named = {ground: bool((of_ground > 0).any()) for ground, of_ground in zip(_GROUNDS, added.T, strict=True)}
-    named["co-visitation"] |= bool((added <= 0).all(axis=1).any())  # said where nothing carried the item
-    return named
+def carried(contributions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Tell which of K items each ground helped, (K,), by what features added to them, (K, F)."""
+    return dict(zip(_GROUNDS, (contributions @ _OF_GROUND > 0).T, strict=True))
 
 
 def reason(

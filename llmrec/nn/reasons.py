@@ -3,7 +3,7 @@
 import numpy as np
 
 from llmrec import columns as C
-from llmrec.domain.reasons import may_carry, reason
+from llmrec.domain.reasons import carried, reason
 from llmrec.domain.rules import Doubles, Places
 from llmrec.domain.users import Items, User
 from llmrec.nn.candidates import Proposals
@@ -21,19 +21,20 @@ def reasons(
     items = proposals.items[chosen]
     if not len(items):
         return []
-    may = may_carry(contributions)
+    helped = carried(contributions)
     nothing: list[str | None] = [None] * len(items)
     similar = nothing
-    if len(history) and may["similarity"]:
+    if len(history) and helped["similarity"].any():
         cosines = _likeness(catalogue, history, items)
         similar = [*catalogue.titles(history[cosines.argmax(axis=0)])]
     alike = [proposals.scored_by(source)[chosen] > 0 for source in (C.USER_BASED, C.EASE, C.ALS)]
     by_alike = np.any(alike, axis=0)
     titles = catalogue.titles(user.recent)
-    covisited, follows = (
-        _strongest(catalogue.related[relation], titles, user, items) if may[ground] else nothing
-        for relation, ground in ((C.COVISITATION, "co-visitation"), (C.NEXT, "next"))
-    )
+    follows = _strongest(catalogue.related[C.NEXT], titles, user, items) if helped["next"].any() else nothing
+    # Co-visitation also speaks where what helped has nothing to say.
+    told = helped["popularity"] | (helped["similarity"] & np.array([bool(title) for title in similar]))
+    needed = (helped["co-visitation"] | ~told).any()
+    covisited = _strongest(catalogue.related[C.COVISITATION], titles, user, items) if needed else nothing
     return [
         reason(
             contributions[place],

@@ -248,6 +248,15 @@ def test_a_reason_of_similarity_names_the_nearest_liked_item(tmp_path_factory: p
     ]
 
 
+@pytest.mark.parametrize("name", ["again", "next", "nearest", "supplied"])
+def test_co_visitation_speaks_where_what_carried_an_item_has_nothing_to_say(planted: Catalogue, name: str) -> None:
+    scored = next(recommender(planted, None).score([someone("u", [], recent=[0])]))
+    place = np.flatnonzero(scored.proposals.items == 5)
+    assert reasons(planted, scored.user, scored.user.liked, scored.proposals, place, contribution(name)) == [
+        "People who chose “red tea” often choose this too"
+    ]
+
+
 def contribution(name: str) -> np.ndarray:
     added = np.zeros((1, len(COLUMN)))
     added[0, COLUMN[name]] = 1.0
