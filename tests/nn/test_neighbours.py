@@ -9,7 +9,7 @@ ROWS = st.lists(st.dictionaries(st.integers(0, 40), st.floats(0.125, 1, width=16
 
 
 @given(rows=ROWS, apart=st.sampled_from([1, 50_000]), fade=st.sampled_from([1.0, 0.5]), data=st.data())
-def test_weights_add_up_however_far_apart_the_items_are(
+def test_weights_add_up_and_are_found_however_far_apart_the_items_are(
     rows: list[dict[int, float]], apart: int, fade: float, data: st.DataObject
 ) -> None:
     table = [{apart * item: weight for item, weight in sorted(row.items())} for row in rows]
@@ -26,3 +26,7 @@ def test_weights_add_up_however_far_apart_the_items_are(
     found = neighbours.sum(np.array(history, np.int32), fade)
     assert dict(zip(found.items.tolist(), found.weights.tolist(), strict=True)) == pytest.approx(expected)
     assert np.all(np.diff(found.items) > 0)
+    asked = apart * np.random.default_rng(1).permutation(45).astype(np.int32)  # some are neighbours of nothing
+    assert found.look_up(asked).tolist() == pytest.approx([expected.get(item, 0) for item in asked.tolist()])
+    between = neighbours.between(np.array(history, np.int32), asked)
+    assert between.tolist() == [[table[place].get(item, 0) for item in asked.tolist()] for place in history]
