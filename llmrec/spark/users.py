@@ -21,7 +21,7 @@ TARGETS = "targets"
 MOMENTS = "moments"
 WORDS = "words"
 _LIKED, _LATELY = "liked_item", "late_item"
-"""Of an event: its item if the user liked it, and if it is too late to be recommended again; else null."""
+"""Of an event: its item if the user liked it, and if it was taken too lately to be recommended again; else null."""
 _READ = (C.USER, "liked", "recent", "seen", "excluded", C.TEXT, "supplied", C.SEGMENT, "idle_days", MOMENTS)
 
 
