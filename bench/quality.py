@@ -273,7 +273,8 @@ def _make_catalogue(items: pd.DataFrame, sequences: list[np.ndarray], folder: Pa
 def _row(catalogue: Catalogue, place: dict[str, int], history: np.ndarray, target: str) -> Row:
     """Half of the others by co-visitation with the history, the rest by the frozen vectors."""
     own, wanted = np.array([place[name] for name in history], np.int32), place[target]
-    weights = catalogue.related[C.COVISITATION].sum(own).look_up(np.arange(len(catalogue), dtype=np.int32))
+    [covisited_with] = catalogue.related[C.COVISITATION].sums([own])
+    weights = covisited_with.look_up(np.arange(len(catalogue), dtype=np.int32))
     taken = {wanted, *own.tolist()}
     covisited = [int(item) for item in np.argsort(-weights, kind="stable") if weights[item] > 0 and item not in taken]
     others = covisited[: (CANDIDATES - 1) // 2]

@@ -1,5 +1,7 @@
 """One sentence per recommendation that a shopper can read, grounded in what carried the score."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,13 +11,13 @@ _GROUNDS = ("co-visitation", "next", "similarity", "popularity", "again")
 _OF_GROUND = np.array([[feature.ground == ground for ground in _GROUNDS] for feature in FEATURES], np.float64)
 
 
-def carried(contributions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Tell which of K items each ground helped, (K,), by what features added to them, (K, F)."""
-    return dict(zip(_GROUNDS, (contributions @ _OF_GROUND > 0).T, strict=True))
+def added_by_ground(contributions: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what each ground added to the log-odds of K items, (K,), by what features added to them, (K, F)."""
+    return dict(zip(_GROUNDS, (contributions @ _OF_GROUND).T, strict=True))
 
 
 def reason(
-    contributions: npt.NDArray[np.float64],
+    added: Mapping[str, float],
     *,
     covisited_with: str | None,
     by_alike: bool,
@@ -28,7 +30,7 @@ def reason(
     """Say what carried an item: the ground whose features added most to its log-odds.
 
     Args:
-        contributions: what each feature added, (len(FEATURES),).
+        added: what each ground added.
         covisited_with: title of the recent item most often taken together with this one.
         by_alike: whether users with items like the user's took this one.
         follows: title of the recent item that this one is most often taken after.
@@ -37,7 +39,6 @@ def reason(
         supplied: whether the user's own candidates table proposed the item.
         has_profile: whether the user's text holds a profile.
     """
-    added = dict(zip(_GROUNDS, (contributions @ _OF_GROUND).tolist(), strict=True))
     sentences = {
         "co-visitation": "Chosen by people whose choices are like yours" if by_alike else None,
         "next": f"Often chosen after “{follows}”" if follows else None,

@@ -48,10 +48,11 @@ def choose(
         groups: gives the groups of the candidate at a place, as (kind, group).
         cosines: gives the cosines of the candidate at a place with all candidates, (P,).
     """
-    order = best_first(scores, ties)
+    alone = not rules.at_most and not rules.diversity
+    order = best_first(scores, ties, count if alone else None)
     order = order[scores[order] >= rules.min_score]
-    if not rules.at_most and not rules.diversity:
-        return order[:count]
+    if alone:
+        return order
     limits, taken = dict(rules.at_most), Counter[tuple[str, int]]()
     relevance = (1 - rules.diversity) * scores / max(float(scores.max(initial=0)), 1e-12)
     nearest = np.zeros(len(scores))

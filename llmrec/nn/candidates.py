@@ -11,7 +11,7 @@ from llmrec import columns as C
 from llmrec.domain.ranking import best_first, places
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Floats
-from llmrec.nn.sources import SOURCES, Answer
+from llmrec.nn.sources import SOURCES, Answer, all_scores
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Proposals:
     def ranks(self) -> Floats:
         """(P, len(SOURCES)) each item's place among them by each source's scores, as domain.ranking counts places."""
         ranks = np.zeros_like(self.scores)  # those of a source that knows nothing are equal
-        for source in np.flatnonzero(self.scores.any(axis=0)):
-            ranks[:, source] = places(self.scores[:, source])
+        knowing = np.flatnonzero(self.scores.any(axis=0))
+        ranks[:, knowing] = places(self.scores.T[knowing]).T
         return ranks
 
     def ranked_by(self, source: str) -> Floats:
@@ -88,23 +88,23 @@ class Proposals:
         """
         if not 0 < count < len(self.items):
             return np.arange(min(count, len(self.items)))
-        return np.sort(best_first((1 / (_FLAT + self.ranks)).sum(axis=1), self.items)[:count])
+        return np.sort(best_first((1 / (_FLAT + self.ranks)).sum(axis=1), self.items, count))
 
 
 def propose(answers: Mapping[str, Answer], sizes: CandidateSizes) -> Proposals:
     """Take the union of what all of SOURCES propose: no excluded, no unavailable items."""
     best = {source: answers[source].best(sizes.of(source)) for source in SOURCES}
-    items = _union(best)
+    items = _distinct(np.concatenate([*best.values()]))
     if len(items) < sizes.at_least:
         best[C.POPULARITY] = answers[C.POPULARITY].best(sizes.at_least)
-        items = _union(best)
+        items = _distinct(np.concatenate([*best.values()]))
     sources = np.zeros((len(items), len(SOURCES)), np.bool_)
-    scores = np.empty((len(items), len(SOURCES)), np.float32, order="F")  # filled and read by source
-    for column, source in enumerate(SOURCES):
-        sources[np.searchsorted(items, best[source]), column] = True
-        scores[:, column] = answers[source].scores(items)
-    return Proposals(items, sources, scores)
+    column = np.repeat(np.arange(len(SOURCES)), [len(own) for own in best.values()])
+    sources[np.searchsorted(items, np.concatenate([*best.values()])), column] = True
+    return Proposals(items, sources, all_scores([answers[source] for source in SOURCES], items))
 
 
-def _union(best: Mapping[str, Items]) -> Items:
-    return np.unique(np.concatenate(list(best.values()))).astype(np.int32)
+def _distinct(items: Items) -> Items:
+    """Return ``items`` ascending, each once; several times faster than numpy.unique for some hundreds."""
+    ascending = np.sort(items.astype(np.int32))
+    return ascending[np.flatnonzero(np.diff(ascending, prepend=-1))]

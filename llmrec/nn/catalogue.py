@@ -151,6 +151,11 @@ class Catalogue:
         }
         return {name: np.asarray(values, np.float32) for name, values in named.items()}
 
+    @cached_property
+    def newness(self) -> Floats:
+        """(S,) 1 for items that became available just now, less with each day, 0 where that is not known."""
+        return np.nan_to_num(1 / (1 + self.age), nan=0.0).astype(np.float32)
+
     def pieces(self, item: int) -> Ints:
         """Return the word pieces of one item's text."""
         return self.tokens[self.token_starts[item] : self.token_starts[item + 1]]

@@ -1,5 +1,6 @@
 """Items by the words they share: TF-IDF over word pieces, in an inverted index."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from llmrec.domain.users import Items
-from llmrec.nn.neighbours import Floats, Longs, Neighbours, Weighed, spans
+from llmrec.nn.neighbours import Floats, Longs, Neighbours, Weights, faded
 
 Ints = npt.NDArray[np.int32]
 
@@ -24,11 +25,13 @@ class Words:
     by_piece: Neighbours
     """The items of each word piece."""
 
-    def alike(self, items: Items, fade: float) -> Weighed:
-        """Add up the cosines of all items with ``items``, oldest first; each step back counts ``fade`` as much."""
-        owner, at = spans(self.by_item.starts, items)
-        faded = (fade ** np.arange(len(items) - 1, -1, -1)).astype(np.float32)
-        return self.by_piece.weigh(self.by_item.items[at], self.by_item.weights[at] * faded[owner])
+    def alike(self, histories: Sequence[Items], fade: float) -> Sequence[Weights]:
+        """Add up the cosines of all items with those of each history, oldest first.
+
+        Each step back counts ``fade`` as much.
+        """
+        pieces = self.by_item.product(faded(histories, fade, len(self.by_item.starts) - 1))
+        return self.by_piece.weigh(pieces)
 
     def cosines(self, items: Items, others: Items) -> Floats:
         """Return the cosines of ``items`` (L,) with ``others`` (P,), (L, P)."""

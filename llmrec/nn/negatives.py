@@ -57,7 +57,7 @@ class Negatives:
         return found.astype(np.int32)
 
     def _covisited(self, history: Items) -> Items:
-        return self._catalogue.related[C.COVISITATION].sum(history).items
+        return self._catalogue.related[C.COVISITATION].distinct(history)
 
     def _nearest(self, history: Items) -> Items:
         if self._vectors is None:

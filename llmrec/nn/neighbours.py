@@ -1,12 +1,14 @@
 """Related items of every item, with weights: what co-visitation and its like know of a catalogue."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from scipy import sparse
 
 from llmrec.domain.users import Items
 
@@ -16,8 +18,7 @@ Longs = npt.NDArray[np.int64]
 _DENSE = 8
 """With more than one neighbour for so many items, much of an array of all items is filled."""
 _FEW = 4096
-"""Of so many items such an array is small enough to be kept with each user's answers."""
-_NOTHING = np.zeros(0, np.int32)
+"""Of so many items such an array is small enough for each user to have some."""
 COLUMNS = {"item": pa.int32(), "neighbour": pa.int32(), "weight": pa.float32()}
 """Of neighbours as a table."""
 
@@ -43,6 +44,10 @@ class Neighbours:
         span = slice(self.starts[item], self.starts[item + 1])
         return self.items[span], self.weights[span]
 
+    def distinct(self, items: Items) -> Items:
+        """Return the neighbours of any of ``items``, ascending."""
+        return np.unique(self._end_to_end(items)[1]) if len(items) else items
+
     def between(self, history: Items, items: Items) -> Floats:
         """Return the weights of distinct ``items`` (P,) as neighbours of ``history`` (L,), 0 for others: (L, P)."""
         weights = np.zeros((len(history), len(items)), np.float32)
@@ -62,22 +67,32 @@ class Neighbours:
             weights[np.repeat(np.arange(len(history)), counts)[there], place] = of_found[there]
         return weights
 
-    def sum(self, history: Items, fade: float = 1.0) -> "Weighed":
-        """Add up the weights of the neighbours of ``history``, oldest first; each step back counts ``fade`` as much."""
-        return self.weigh(history, fade ** np.arange(len(history) - 1, -1, -1))
+    def sums(self, histories: Sequence[Items], fade: float = 1.0) -> Sequence["Weights"]:
+        """Add up the weights of the neighbours of each history, oldest first; a step back counts ``fade`` as much."""
+        return self.weigh(faded(histories, fade, len(self.starts) - 1))
 
-    def weigh(self, items: Items, shares: npt.NDArray[np.floating[Any]]) -> "Weighed":
-        """Add up the weights of the neighbours of ``items`` (L,), each times the item's share (L,)."""
-        if not len(items):
-            return Weighed(_NOTHING, np.zeros(0, np.float32))
-        counts, found, weights = self._end_to_end(items)
-        weights = np.repeat(shares, counts) * weights
-        if self._are_many(found):
-            total = np.bincount(found, weights, self._width + 1)
-            there, of_all = np.flatnonzero(total), total.astype(np.float32)
-            return Weighed(there.astype(np.int32), of_all[there], of_all if len(of_all) <= _FEW else None)
-        distinct, place = np.unique(found, return_inverse=True)
-        return Weighed(distinct.astype(np.int32), np.bincount(place, weights).astype(np.float32))
+    def weigh(self, shares: sparse.csr_matrix) -> Sequence["Weights"]:
+        """Add up, for each row of ``shares`` (B, S), the weights of the neighbours of its items, times their shares."""
+        sums = self.product(shares)
+        if self._width < _FEW:
+            of_all = np.zeros((sums.shape[0], self._width + 1), np.float32)
+            of_all[:, :-1] = sums.toarray()
+            return [OfAll(own) for own in of_all]
+        sums.sort_indices()
+        ends = sums.indptr[1:-1]
+        items, weights = np.split(sums.indices.astype(np.int32), ends), np.split(sums.data.astype(np.float32), ends)
+        return [OfSome(*own) for own in zip(items, weights, strict=True)]
+
+    def product(self, shares: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Return what `weigh` adds up, columns in no order, (B, one more than the greatest neighbour)."""
+        distinct, place = np.unique(shares.indices, return_inverse=True)  # few of S rows are looked at
+        asked = sparse.csr_matrix((shares.data, place, shares.indptr), (shares.shape[0], len(distinct)))
+        return asked @ self._matrix[distinct]
+
+    @cached_property
+    def _matrix(self) -> sparse.csr_matrix:
+        """(S, one more than the greatest neighbour)."""
+        return sparse.csr_matrix((self.weights, self.items, self.starts), (len(self.starts) - 1, self._width))
 
     @cached_property
     def _width(self) -> int:
@@ -96,23 +111,75 @@ class Neighbours:
         return lasts - firsts, items, weights
 
 
+class Weights(Protocol):
+    """What items weigh; 0 is nothing known."""
+
+    def look_up(self, items: Items) -> Floats:
+        """Return the weight of each of ``items``."""
+
+    def best(self, count: int, available: npt.NDArray[np.bool_], excluded: Items) -> Items:
+        """Return the ``count`` items that weigh most, equal ones by index, of the ``available`` ones (all items,)."""
+
+
 @dataclass(frozen=True)
-class Weighed:
+class OfSome:
     """Some items, ascending, each with a weight."""
 
     items: Items
     weights: Floats
-    of_all: Floats | None = None
-    """The weights of all items up to the last that has one, and a 0; None where that would take too much memory."""
 
     def look_up(self, items: Items) -> Floats:
-        """Return the weight of each of ``items``, 0 for those without."""
-        if self.of_all is not None:
-            return self.of_all.take(items, mode="clip")
+        """See `Weights`."""
         if not len(self.items):
             return np.zeros(len(items), np.float32)
         place, there = find(self.items, items)
         return np.where(there, self.weights[place], 0).astype(np.float32)
+
+    def best(self, count: int, available: npt.NDArray[np.bool_], excluded: Items) -> Items:
+        """See `Weights`; those that weigh 0 or less are known too."""
+        allowed = available[self.items]
+        if len(allowed):
+            place, there = find(self.items, excluded)
+            allowed[place[there]] = False
+        return _largest(self.items[allowed], self.weights[allowed], count)
+
+
+@dataclass(frozen=True)
+class OfAll:
+    """The weights of all items up to the last that has one, and a 0: few enough for an array of them."""
+
+    weights: Floats
+
+    def look_up(self, items: Items) -> Floats:
+        """See `Weights`."""
+        return self.weights.take(items, mode="clip")
+
+    def best(self, count: int, available: npt.NDArray[np.bool_], excluded: Items) -> Items:
+        """See `Weights`."""
+        allowed = self.weights.copy()
+        allowed[np.minimum(excluded, len(allowed) - 1)] = 0
+        allowed[:-1] *= available[: len(allowed) - 1]
+        least = np.partition(allowed, -count)[-count] if 0 < count < len(allowed) else 0
+        items = np.flatnonzero(allowed >= least if least > 0 else allowed).astype(np.int32)
+        return _largest(items, allowed[items], count)
+
+
+def _largest(items: Items, weights: Floats, count: int) -> Items:
+    """Return the ``count`` of ``items`` with the largest ``weights``, equal ones by index."""
+    if 0 < count < len(items):  # most are far from the best
+        near = weights >= np.partition(weights, -count)[-count]
+        items, weights = items[near], weights[near]
+    return items[np.lexsort((items, -weights))[:count]]
+
+
+def faded(histories: Sequence[Items], fade: float, items: int) -> sparse.csr_matrix:
+    """Return the share of each of ``items`` in each of B histories, oldest first, (B, items): 1 for the last of them,
+    ``fade`` as much each step back.
+    """
+    lengths = [len(history) for history in histories]
+    steps = np.concatenate([np.arange(length - 1, -1, -1) for length in lengths])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return sparse.csr_matrix((fade**steps, np.concatenate(histories), starts), (len(histories), items))
 
 
 def spans(starts: Longs, rows: npt.NDArray[np.integer[Any]]) -> tuple[Longs, Longs]:

@@ -19,12 +19,13 @@ from llmrec.domain.users import Items, User
 from llmrec.nn.alone import Alone
 from llmrec.nn.candidates import CandidateSizes, Proposals, propose
 from llmrec.nn.catalogue import Catalogue, Floats
-from llmrec.nn.features import all_features, one_feature
+from llmrec.nn.features import all_features, one_feature, related_to_last
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.inference import for_inference, kind_of
 from llmrec.nn.kept import Fingerprints, Kept, fingerprints
 from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.linear import Precision
+from llmrec.nn.neighbours import Weights
 from llmrec.nn.pairs import score_outputs
 from llmrec.nn.reasons import reasons
 from llmrec.nn.retrieval import ExactIndex, Index
@@ -199,10 +200,10 @@ class Recommender:
                 f"user {user.user_id!r}, item {item!r}: the pair's logit is {logits[broken[0]]}, expected a number"
             )
         ends = np.cumsum([len(own) for own in read])[:-1]
-        for user, answer, own, chosen, said in zip(
-            users, answers, proposals, read, np.split(outputs, ends), strict=True
+        for user, answer, own, chosen, said, last in zip(
+            users, answers, proposals, read, np.split(outputs, ends), self._last(users), strict=True
         ):
-            features = self._features(user, own, chosen, said[:, 0])
+            features = self._features(user, own, chosen, said[:, 0], last)
             yield Scored(user, answer, own, features, self._told(len(own.items), chosen, said), failed)
 
     def _told(self, count: int, read: npt.NDArray[np.int64], outputs: Floats) -> Floats | None:
@@ -287,7 +288,8 @@ class Recommender:
         if scored.ratings is not None:
             ratings = np.full(len(own.items), np.nan, np.float32)
             ratings[place] = scored.ratings
-        features = self._features(scored.user, own, place[read], logit[read])
+        [last] = self._last([scored.user])
+        features = self._features(scored.user, own, place[read], logit[read], last)
         return replace(scored, proposals=own, features=features, ratings=ratings)
 
     def _choose(self, scored: Scored, probabilities: Doubles, count: int) -> tuple[Places, Places, Doubles]:
@@ -315,10 +317,20 @@ class Recommender:
         named = [source for source, there in zip(SOURCES, scored.proposals.sources[row], strict=True) if there]
         return [*named, C.FALLBACK] if scored.user.without_history else named
 
-    def _features(self, user: User, proposals: Proposals, read: npt.NDArray[np.int64], logit: Floats) -> Floats:
+    def _last(self, users: Sequence[User]) -> Sequence[Mapping[str, Weights]]:
+        return [{}] * len(users) if self._only is not None else related_to_last(self.catalogue, users)
+
+    def _features(
+        self,
+        user: User,
+        proposals: Proposals,
+        read: npt.NDArray[np.int64],
+        logit: Floats,
+        last: Mapping[str, Weights],
+    ) -> Floats:
         if self._only is not None:
             return one_feature(FEATURE_ALONE[self._only], proposals.scored_by(self._only))
-        return all_features(self.catalogue, user, self._history(user), proposals, read, logit)
+        return all_features(self.catalogue, user, self._history(user), proposals, read, logit, last)
 
     def _history(self, user: User) -> Items:
         return user.liked[-self.tokens.limits.history_items :]

@@ -13,7 +13,7 @@ from llmrec import columns as C
 from llmrec.domain.users import Items, User
 from llmrec.nn.als import everywhere, fold_in
 from llmrec.nn.catalogue import RELATIONS, Catalogue, Floats
-from llmrec.nn.neighbours import Weighed, find
+from llmrec.nn.neighbours import OfSome, Weights
 from llmrec.nn.retrieval import ExactIndex, Index
 from llmrec.nn.sequential import Sequential
 
@@ -74,19 +74,19 @@ def open_sources(
         sequential: None knows nothing.
         counts: how many items each of the sources finds that go by vectors.
     """
-    by_vectors: dict[str, Query] = {
+    by_vectors: dict[str, Query | None] = {
         C.DENSE: lambda _, vectors: vectors,
         C.SIMILAR: partial(_mean_of_recent, catalogue),
-        C.SEQUENTIAL: partial(_next_of_recent, catalogue, sequential),
+        C.SEQUENTIAL: None if sequential is None else partial(_next_of_recent, catalogue, sequential),
     }
     return {
         **{
-            name: Nearest(catalogue.vectors, index, counts[name], query) if catalogue.has_vectors else SILENT
+            name: Nearest(catalogue.vectors, index, counts[name], query) if query and catalogue.has_vectors else SILENT
             for name, query in by_vectors.items()
         },
         C.ALS: _by_factors(catalogue, counts[C.ALS]),
-        C.LEXICAL: OneByOne(partial(_lexical, catalogue)),
-        **{name: OneByOne(partial(_related, catalogue, name)) for name in RELATIONS},
+        C.LEXICAL: Related(catalogue, partial(_lexical, catalogue)),
+        **{name: Related(catalogue, partial(_related, catalogue, name)) for name in RELATIONS},
         C.POPULARITY: OneByOne(partial(MostTaken, catalogue)),
         C.BY_SEGMENT: OneByOne(partial(_taken_by_segment, catalogue)),
         C.ARRIVALS: OneByOne(partial(Newest, catalogue)),
@@ -122,8 +122,24 @@ def _by_factors(catalogue: Catalogue, count: int) -> Source:
     return Nearest(factors, index, count, query)
 
 
-def _related(catalogue: Catalogue, relation: str, user: User) -> Answer:
-    return Listed(catalogue, user, catalogue.related[relation].sum(user.recent, _FADE[relation]))
+@dataclass(frozen=True)
+class Related:
+    """Items that something relates to the users' recent ones."""
+
+    catalogue: Catalogue
+    weigh: Callable[[Sequence[User]], Sequence[Weights]]
+
+    def ask(self, users: Sequence[User], vectors: Tensor) -> Sequence[Answer]:
+        """See `Source`."""
+        return [Listed(self.catalogue, *of_user) for of_user in zip(users, self.weigh(users), strict=True)]
+
+
+def _related(catalogue: Catalogue, relation: str, users: Sequence[User]) -> Sequence[Weights]:
+    return catalogue.related[relation].sums([user.recent for user in users], _FADE[relation])
+
+
+def _lexical(catalogue: Catalogue, users: Sequence[User]) -> Sequence[Weights]:
+    return catalogue.words.alike([user.recent[-_TEXTS_READ:] for user in users], _FADE[C.LEXICAL])
 
 
 def _taken_by_segment(catalogue: Catalogue, user: User) -> Answer:
@@ -131,24 +147,20 @@ def _taken_by_segment(catalogue: Catalogue, user: User) -> Answer:
         return Nothing()
     items, weights = catalogue.taken_by_segment.of(catalogue.segments[user.segment])
     order = np.argsort(items)
-    return Listed(catalogue, user, Weighed(items[order], weights[order]))
+    return Listed(catalogue, user, OfSome(items[order], weights[order]))
 
 
 def _again(catalogue: Catalogue, user: User) -> Answer:
     weights = 1 / np.arange(len(user.recent), 0, -1)
     order = np.argsort(user.recent)
-    return Listed(catalogue, user, Weighed(user.recent[order], weights[order].astype(np.float32)))
-
-
-def _lexical(catalogue: Catalogue, user: User) -> Answer:
-    return Listed(catalogue, user, catalogue.words.alike(user.recent[-_TEXTS_READ:], _FADE[C.LEXICAL]))
+    return Listed(catalogue, user, OfSome(user.recent[order], weights[order].astype(np.float32)))
 
 
 def _supplied(catalogue: Catalogue, user: User) -> Answer:
     items = np.fromiter(user.supplied, np.int32, len(user.supplied))
     scores = np.fromiter(user.supplied.values(), np.float32, len(user.supplied))
     order = np.argsort(items)
-    return Listed(catalogue, user, Weighed(items[order], scores[order]))
+    return Listed(catalogue, user, OfSome(items[order], scores[order]))
 
 
 @dataclass(frozen=True)
@@ -157,19 +169,11 @@ class Listed:
 
     catalogue: Catalogue
     user: User
-    known: Weighed
+    known: Weights
 
     def best(self, count: int) -> Items:
         """See `Answer`."""
-        allowed = self.catalogue.available[self.known.items]
-        if len(allowed):
-            place, there = find(self.known.items, self.user.excluded)
-            allowed[place[there]] = False
-        items, weights = self.known.items[allowed], self.known.weights[allowed]
-        if 0 < count < len(items):  # most are far from the best
-            near = weights >= np.partition(weights, -count)[-count]
-            items, weights = items[near], weights[near]
-        return items[np.lexsort((items, -weights))[:count]]
+        return self.known.best(count, self.catalogue.available, self.user.excluded)
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
@@ -208,11 +212,7 @@ def _mean_of_recent(catalogue: Catalogue, users: Sequence[User], vectors: Tensor
     return torch.from_numpy(means).to(vectors.device)
 
 
-def _next_of_recent(
-    catalogue: Catalogue, sequential: Sequential | None, users: Sequence[User], vectors: Tensor
-) -> Tensor:
-    if sequential is None:
-        return torch.zeros(len(users), catalogue.vectors.shape[1], device=vectors.device)
+def _next_of_recent(catalogue: Catalogue, sequential: Sequential, users: Sequence[User], vectors: Tensor) -> Tensor:
     return sequential.next_vectors([user.recent for user in users], catalogue).to(vectors.device)
 
 
@@ -236,6 +236,21 @@ class Near:
         return products
 
 
+def all_scores(answers: Sequence[Answer], items: Items) -> Floats:
+    """Return what each of A answers, all to one user, says of ``items``: (P, A), filled and to be read by answer."""
+    scores = np.empty((len(items), len(answers)), np.float32, order="F")
+    near = dict[int, list[tuple[int, Near]]]()
+    for column, answer in enumerate(answers):
+        if isinstance(answer, Near):
+            near.setdefault(id(answer.vectors), []).append((column, answer))
+        else:
+            scores[:, column] = answer.scores(items)
+    for of_same in near.values():  # the vectors of the items are fetched once
+        columns, alike = zip(*of_same, strict=True)
+        scores[:, columns] = alike[0].vectors[items] @ np.stack([answer.vector for answer in alike]).T
+    return scores
+
+
 def _first(catalogue: Catalogue, ordered: Items, user: User, count: int) -> Items:
     """Return the ``count`` first of ``ordered`` that are not excluded for the user."""
     front, allowed = ordered[: count + len(user.excluded)], np.ones(len(catalogue), np.bool_)
@@ -256,7 +271,7 @@ class Newest:
 
     def scores(self, items: Items) -> Floats:
         """See `Answer`."""
-        return np.nan_to_num(1 / (1 + self.catalogue.age[items]), nan=0.0).astype(np.float32)
+        return self.catalogue.newness[items]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from llmrec.domain.features import COLUMN, FEATURES
-from llmrec.domain.reasons import reason
+from llmrec.domain.reasons import added_by_ground, reason
 
 COVISITED = "People who chose “Kettle” often choose this too"
 SIMILAR = "Similar to “Teapot”, which you liked"
@@ -10,9 +10,9 @@ POPULAR = "Popular with many people"
 
 
 def say(added: dict[str, float], **known: object) -> str:
-    contributions = np.zeros(len(FEATURES))
+    contributions = np.zeros((1, len(FEATURES)))
     for name, value in added.items():
-        contributions[COLUMN[name]] = value
+        contributions[0, COLUMN[name]] = value
     facts = {
         "covisited_with": None,
         "by_alike": False,
@@ -22,7 +22,7 @@ def say(added: dict[str, float], **known: object) -> str:
         "supplied": False,
         "has_profile": False,
     } | known
-    return reason(contributions, **facts)
+    return reason({ground: float(value) for ground, [value] in added_by_ground(contributions).items()}, **facts)
 
 
 @pytest.mark.parametrize(

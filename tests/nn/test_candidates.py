@@ -14,7 +14,7 @@ from llmrec.domain.users import User
 from llmrec.nn.candidates import CandidateSizes, Proposals
 from llmrec.nn.candidates import propose as propose_from
 from llmrec.nn.catalogue import Catalogue
-from llmrec.nn.neighbours import Weighed
+from llmrec.nn.neighbours import OfSome
 from llmrec.nn.retrieval import ExactIndex
 from llmrec.nn.sources import SOURCES, Answer, Near, open_sources
 from tests import tiny
@@ -171,7 +171,7 @@ def test_a_user_without_history_gets_popular_and_supplied_items(planted: Catalog
 def test_an_item_taken_by_nobody_can_be_found_by_its_text(planted: Catalogue) -> None:
     found = propose(someone([0]), planted, sizes(dense=1), nearest(7))
     assert found.items.tolist() == [7]
-    assert planted.related[C.COVISITATION].sum(np.array([7], np.int32)).items.tolist() == []
+    assert planted.related[C.COVISITATION].distinct(np.array([7], np.int32)).tolist() == []
 
 
 def test_fewer_candidates_than_asked_for_are_all_there_are(planted: Catalogue) -> None:
@@ -192,14 +192,11 @@ def test_a_catalogue_of_one_item(tmp_path: Path) -> None:
 
 def test_weights_add_up_over_the_history_and_fade_where_they_are_told_to(planted: Catalogue) -> None:
     related = planted.related[C.COVISITATION]
-    both = related.sum(np.array([0, 1], np.int32))
-    assert dict(zip(both.items.tolist(), both.weights.tolist(), strict=True)) == pytest.approx(
-        {2: 0.7, 3: 0.75, 4: 0.2, 6: 0.9}
-    )
-    faded = related.sum(np.array([0, 1], np.int32), fade=0.5)
-    assert dict(zip(faded.items.tolist(), faded.weights.tolist(), strict=True)) == pytest.approx(
-        {2: 0.35, 3: 0.5, 4: 0.1, 6: 0.9}
-    )
+    everything, history = np.arange(8, dtype=np.int32), [np.array([0, 1], np.int32)]
+    [both] = related.sums(history)
+    assert both.look_up(everything).tolist() == pytest.approx([0, 0, 0.7, 0.75, 0.2, 0, 0.9, 0])
+    [faded] = related.sums(history, fade=0.5)
+    assert faded.look_up(everything).tolist() == pytest.approx([0, 0, 0.35, 0.5, 0.1, 0, 0.9, 0])
 
 
 def test_next_looks_ahead_only_and_at_the_last_item_most(planted: Catalogue) -> None:
@@ -234,4 +231,4 @@ def test_look_up_is_a_dictionary_with_0_for_the_rest(known: dict[int, float], as
     keys = np.array(sorted(known), np.int32)
     values = np.array([known[key] for key in sorted(known)], np.float32)
     items = np.array(sorted(asked), np.int32)
-    assert Weighed(keys, values).look_up(items).tolist() == [known.get(item, 0.0) for item in sorted(asked)]
+    assert OfSome(keys, values).look_up(items).tolist() == [known.get(item, 0.0) for item in sorted(asked)]

@@ -32,10 +32,8 @@ def cosines(texts: list[list[int]]) -> np.ndarray:
 def test_words_in_common_add_up_to_the_cosine(texts: list[list[int]]) -> None:
     words, expected, everything = index(texts), cosines(texts), np.arange(len(texts), dtype=np.int32)
     assert words.cosines(everything, everything) == pytest.approx(expected, abs=1e-5)
-    for item in everything:
-        assert words.alike(everything[item : item + 1], 1.0).look_up(everything) == pytest.approx(
-            expected[item], abs=1e-5
-        )
+    for alike, of_item in zip(words.alike(np.split(everything, len(everything)), 1.0), expected, strict=True):
+        assert alike.look_up(everything) == pytest.approx(of_item, abs=1e-5)
 
 
 def test_indexing_leaves_the_texts_as_they_are(tmp_path: Path) -> None:
@@ -48,14 +46,16 @@ def test_indexing_leaves_the_texts_as_they_are(tmp_path: Path) -> None:
 
 def test_older_texts_count_less() -> None:
     words = index([[1, 2], [2, 3], [4, 5], [5, 6], [2], [5], [9], [10], [11], [12]])
-    scores = words.alike(np.array([4, 5], np.int32), 0.5).look_up(np.arange(4, dtype=np.int32))
+    [alike] = words.alike([np.array([4, 5], np.int32)], 0.5)
+    scores = alike.look_up(np.arange(4, dtype=np.int32))
     assert scores[0] == scores[1] == pytest.approx(scores[2] / 2)
     assert scores[2] == scores[3] > 0
 
 
 def test_what_most_items_say_tells_nothing() -> None:
     words = index([[0, 1 + place // 2] for place in range(60)] + [[99]])
-    assert words.alike(np.array([0], np.int32), 1.0).items.tolist() == [0, 1]  # both hold 1 too; all hold 0
+    [alike] = words.alike([np.array([0], np.int32)], 1.0)
+    assert np.flatnonzero(alike.look_up(np.arange(61, dtype=np.int32))).tolist() == [0, 1]  # hold 1 too; all hold 0
 
 
 def test_a_new_item_is_found_by_its_words(tmp_path: Path) -> None:
@@ -72,5 +72,5 @@ def test_a_new_item_is_found_by_its_words(tmp_path: Path) -> None:
         "pot",
     ]
     catalogue = tiny.catalogue(tmp_path / "catalogue", texts, taken=[1] * 9 + [0])
-    near = catalogue.words.alike(np.array([3], np.int32), 1.0)
+    [near] = catalogue.words.alike([np.array([3], np.int32)], 1.0)
     assert near.look_up(np.array([9, 7, 0], np.int32))[0] > 0
