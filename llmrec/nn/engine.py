@@ -157,8 +157,7 @@ class Engine:
         inputs = torch.cat([users[at] for at in order.order.tolist()], 1)
         made = []
         for block, into in zip(upper, inputs, strict=True):
-            _, key, value = block.query_key_value(into)
-            keys, values = (rounded_up_keys(by_run(flat, order.runs)) for flat in (key, value))
+            keys, values = (rounded_up_keys(by_run(flat, order.runs)) for flat in block.key_value(into))
             made.append((keys, values, into))
         return Prefixes(_by_user(made, order), torch.empty(len(users), 0))
 

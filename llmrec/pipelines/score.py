@@ -93,7 +93,8 @@ def check_lists(
     had = (
         night.events if again_before is None else night.events.filter(F.col(C.EVENT_TIME) >= first_moment(again_before))
     )
-    repeated = rows.join(had.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
+    listed = rows.select(C.USER, C.ITEM)  # on the right, since they are few beside events: no event need be moved
+    repeated = had.select(C.USER, C.ITEM).join(listed, on=[C.USER, C.ITEM], how="left_semi").distinct().count()
     denied = rows.join(night.denied.select(C.USER, C.ITEM), on=[C.USER, C.ITEM], how="left_semi").count()
     closed = rows.join(night.items.filter(~F.col(AVAILABLE)).select(C.ITEM), on=C.ITEM, how="left_semi").count()
     values = {name: int(value) for name, value in counts.asDict().items()} if counts else {}
