@@ -26,6 +26,18 @@ def test_best_first_does_not_depend_on_the_order_of_its_input(values: list[float
     assert one.tolist() == other.tolist() == sorted(items, key=lambda item: (-values[item], item))
 
 
+@given(values=scores, count=st.integers(0, 13))
+def test_the_best_few_are_the_first_of_all(values: list[float], count: int) -> None:
+    ties = np.arange(len(values))[::-1]
+    assert best_first(np.array(values), ties, count).tolist() == best_first(np.array(values), ties).tolist()[:count]
+
+
+@given(rows=st.lists(st.tuples(*[st.sampled_from([-1.0, 0.0, 0.5])] * 5), min_size=1, max_size=4))
+def test_places_are_counted_in_each_row(rows: list[tuple[float, ...]]) -> None:
+    table = np.array(rows, np.float32)
+    assert places(table).tolist() == [places(row).tolist() for row in table]
+
+
 @given(values=scores)
 def test_places_count_the_higher_scores(values: list[float]) -> None:
     expected = [sum(other > value for other in values) for value in values]

@@ -16,7 +16,7 @@ from llmrec.nn.candidates import propose as propose_from
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.neighbours import OfSome
 from llmrec.nn.retrieval import ExactIndex
-from llmrec.nn.sources import SOURCES, Answer, Near, open_sources
+from llmrec.nn.sources import SOURCES, Answer, Near, all_scores, open_sources
 from tests import tiny
 from tests.tiny import sizes
 
@@ -209,6 +209,14 @@ def test_next_looks_ahead_only_and_at_the_last_item_most(planted: Catalogue) -> 
 def test_covisitation_counts_for_candidates_of_other_sources_too(planted: Catalogue) -> None:
     found = propose(someone([0], supplied={4: 1.0}), planted, sizes(supplied=1), nearest())
     assert found.scored_by(C.COVISITATION).tolist() == pytest.approx([0.2])
+
+
+def test_what_goes_by_vectors_says_of_items_together_what_each_says_alone(planted: Catalogue) -> None:
+    answers, items = [*ask(someone([0, 2]), planted).values()], nearest(1, 3, 4, 7)
+    together = all_scores(answers, items)
+    assert sum(isinstance(answer, Near) for answer in answers) >= 2
+    for column, answer in zip(together.T, answers, strict=True):
+        assert column == pytest.approx(answer.scores(items), abs=1e-6)
 
 
 def test_popularity_skips_what_is_seen_and_still_fills_the_list(planted: Catalogue) -> None:
