@@ -169,6 +169,14 @@ class Engine:
         back = torch.argsort(order.tokens(items.layout.starts))
         return ItemStates(Asking.of(states, query, *own.sums(query)).rows.index_select(0, back), items.layout)
 
+    def states_of_item(self, states: Tensor) -> bytes:
+        """Return what `recall_item` needs of an item's states, as `encode_items` gave them."""
+        return states.contiguous().view(torch.uint8).numpy().tobytes()
+
+    def recall_item(self, states: bytes, length: int) -> Tensor:
+        """Return the states of an item of so many tokens, as `states_of_item` was given them."""
+        return torch.frombuffer(bytearray(states), dtype=self.precision.states).view(length, -1)
+
     def item_vectors(self, items: ItemStates) -> Tensor:
         """Finish S items alone, for dense retrieval: (S, D) of unit length."""
         order = ByLength(items.layout.lengths)

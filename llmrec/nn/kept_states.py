@@ -1,7 +1,7 @@
-"""What the encoder made of users' texts, kept for pairs that only the next night asks for.
+"""What the encoder made of texts, users' or items', kept for pairs that only the next night asks for.
 
-One file: the states of one user after the other, then where each user's begin and end, with a checksum of each, then
-the length and checksum of that. It holds those who were there on the latest night, as far as there is room.
+One file: the states of one text after the other, then where each one's begin and end, with a checksum of each, then
+the length and checksum of that. It holds those that were there on the latest night, as far as there is room.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from llmrec.nn.kept import FINGERPRINT, Fingerprints, find
 
 Index = npt.NDArray[np.void]
 _MADE_BY, _PLACES = "made_by", "places"
-_PLACE = np.dtype([("user", FINGERPRINT), ("start", np.int64), ("end", np.int64), ("checksum", "V8")])
+_PLACE = np.dtype([("text", FINGERPRINT), ("start", np.int64), ("end", np.int64), ("checksum", "V8")])
 _TAIL = np.dtype([("index_bytes", np.int64), ("checksum", "V8")])
 _LOG = logging.getLogger(__name__)
 
 
 class KeptStates:
-    """States of users by fingerprint of their text: those of the night before, and a new file for this one's."""
+    """States of texts by their fingerprint: those of the night before, and a new file for this one's."""
 
     def __init__(self, path: Path, made_by: str, at_most: int) -> None:
         """Make ready, knowing nothing yet.
@@ -38,11 +38,11 @@ class KeptStates:
         self._path, self._made_by, self._at_most = path, made_by, at_most
         self._earlier: BinaryIO | None = None
         self._known: Index = np.zeros(0, _PLACE)
-        """Of the night before, ascending by user."""
+        """Of the night before, ascending by text."""
         self._new: BinaryIO | None = None
         self._new_path = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         self._written = dict[bytes, tuple[int, int, bytes]]()
-        """By user, in the order of the file."""
+        """By text, in the order of the file."""
         self._end = 0
         self._failed: OSError | None = None
 
@@ -57,28 +57,33 @@ class KeptStates:
             return
         self._known = self._read_index(self._earlier)
 
-    def of(self, user: bytes) -> bytes | None:
-        """Return the states of ``user`` as they were kept; None if there are none, or not as they were written."""
-        [place] = find(self._known["user"], np.array([user], FINGERPRINT))
+    @property
+    def has_new(self) -> bool:
+        """Whether there is anything for `save` to add, or to tell."""
+        return bool(self._written) or self._failed is not None
+
+    def of(self, text: bytes) -> bytes | None:
+        """Return the states of ``text`` as they were kept; None if there are none, or not as they were written."""
+        [place] = find(self._known["text"], np.array([text], FINGERPRINT))
         if place < 0:
             return None
         _, start, end, checksum = self._known[place]
         states = self._read(int(start), int(end))
         if _checksum(states) != checksum.tobytes():
-            _LOG.warning("%s: a user is read anew, as the checksum of what was kept is another", self._path)
+            _LOG.warning("%s: a text is read anew, as the checksum of what was kept is another", self._path)
             return None
         return states
 
-    def keep(self, user: bytes, states: bytes) -> None:
-        """Take down what was made of ``user`` tonight, if there is room; what goes wrong is told by `save`."""
+    def keep(self, text: bytes, states: bytes) -> None:
+        """Take down what was made of ``text`` tonight, if there is room; what goes wrong is told by `save`."""
         if self._failed is None:
             try:
-                self._append(user, states, _checksum(states))
+                self._append(text, states, _checksum(states))
             except OSError as error:  # the night goes on: this is for later ones
                 self._failed = error
 
     def save(self, there: Fingerprints, at_most: int) -> None:
-        """Replace the file by one of users who are ``there``, those read tonight first, with at most so many bytes of
+        """Replace the file by one of texts that are ``there``, those read tonight first, with at most so many bytes of
         states.
 
         Raises OSError if it cannot be written.
@@ -86,30 +91,30 @@ class KeptStates:
         try:
             if self._failed:
                 raise self._failed
-            stay = self._known[np.isin(self._known["user"], there)]
-            for user, start, end, checksum in stay[np.argsort(stay["start"])]:
-                self._append(bytes(user), self._read(int(start), int(end)), checksum.tobytes())
-            self._finish([(user, *place) for user, place in self._written.items() if place[1] <= at_most])
+            stay = self._known[np.isin(self._known["text"], there)]
+            for text, start, end, checksum in stay[np.argsort(stay["start"])]:
+                self._append(bytes(text), self._read(int(start), int(end)), checksum.tobytes())
+            self._finish([(text, *place) for text, place in self._written.items() if place[1] <= at_most])
         finally:
             self._new_path.unlink(missing_ok=True)
 
-    def _append(self, user: bytes, states: bytes, checksum: bytes) -> None:
-        if user in self._written or self._end + len(states) > self._at_most:
+    def _append(self, text: bytes, states: bytes, checksum: bytes) -> None:
+        if text in self._written or self._end + len(states) > self._at_most:
             return
         if self._new is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._new = self._new_path.open("wb")
         self._new.write(states)
-        self._written[user] = (self._end, self._end + len(states), checksum)
+        self._written[text] = (self._end, self._end + len(states), checksum)
         self._end += len(states)
 
     def _finish(self, places: list[tuple[bytes, int, int, bytes]]) -> None:
         if not places or self._new is None:
             self._path.unlink(missing_ok=True)
             return
-        by_user = np.array(places, _PLACE)
+        by_text = np.array(places, _PLACE)
         index = io.BytesIO()
-        arrays: dict[str, Any] = {_MADE_BY: np.array(self._made_by), _PLACES: by_user[np.argsort(by_user["user"])]}
+        arrays: dict[str, Any] = {_MADE_BY: np.array(self._made_by), _PLACES: by_text[np.argsort(by_text["text"])]}
         np.savez(index, **arrays)
         content = index.getvalue()
         with self._new as file:

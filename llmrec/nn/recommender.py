@@ -159,17 +159,25 @@ class Recommender:
         """What computes, and in which numbers."""
         return kind_of(self._scorer)
 
-    def reuse(self, kept: Kept | None, states: KeptStates | None = None) -> Reuse:
-        """Return what makes use of what is kept, made by the same model and `kind`; None is the first night."""
+    def reuse(self, kept: Kept | None, states: KeptStates | None = None, of_items: KeptStates | None = None) -> Reuse:
+        """Return what makes use of what is kept, made by the same model and `kind`; None is the first night.
+
+        Args:
+            kept: of users and pairs.
+            states: of users.
+            of_items: states of items, for this recommender to take and to add to.
+        """
         kept = Kept.nothing(self._scorer.width, self._scorer.outputs) if kept is None else kept
-        return Reuse(kept, self._item_texts, states=states)
+        self._states.earlier = of_items
+        return Reuse(kept, self.item_texts, states=states, of_items=of_items)
 
     def knowing_nothing(self) -> Reuse:
         """Return what knows nothing and leaves nothing."""
         return Reuse.nothing(self._scorer.width, self._scorer.outputs, len(self.catalogue))
 
     @cached_property
-    def _item_texts(self) -> Fingerprints:
+    def item_texts(self) -> Fingerprints:
+        """Of all items."""
         return fingerprints(map(self.catalogue.pieces, range(len(self.catalogue))))
 
     def probabilities(self, scored: Scored) -> npt.NDArray[np.float64]:

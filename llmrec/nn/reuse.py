@@ -48,7 +48,13 @@ class Reuse:
     """What one task knows of earlier nights, and what it leaves for later ones."""
 
     def __init__(
-        self, kept: Kept, items: Fingerprints, *, leaves: bool = True, states: KeptStates | None = None
+        self,
+        kept: Kept,
+        items: Fingerprints,
+        *,
+        leaves: bool = True,
+        states: KeptStates | None = None,
+        of_items: KeptStates | None = None,
     ) -> None:
         """Make ready.
 
@@ -57,8 +63,9 @@ class Reuse:
             items: fingerprints of the catalogue's items, (S,).
             leaves: whether what this night reads is for later ones too.
             states: of users of the night before, who need not be read again for a new pair; None keeps none.
+            of_items: likewise of items; None keeps none.
         """
-        self.kept, self.states = kept, states
+        self.kept, self.states, self.of_items = kept, states, of_items
         self.known_items = kept.find_items(items)
         """(S,) places among the kept items."""
         self.leaves = leaves

@@ -1,14 +1,20 @@
-"""The states of items after the lower layers, which no user changes: computed once while they fit in memory."""
+"""The states of items after the lower layers, which no user changes: computed once while they fit in memory, or taken
+from an earlier night.
+"""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from llmrec.domain.users import Items
 from llmrec.nn.catalogue import Catalogue
+from llmrec.nn.engine import Engine
+from llmrec.nn.kept import fingerprints
+from llmrec.nn.kept_states import KeptStates
 from llmrec.nn.ragged import Layout, Ragged
 from llmrec.nn.scorer import ItemStates, PairScorer
-from llmrec.nn.tokens import Tokens
+from llmrec.nn.tokens import Pieces, Tokens
 
 _ITEMS_AT_ONCE = 256
 _BYTES = 1 << 30
@@ -27,6 +33,8 @@ class StateCache:
         self._kept: Tensor | None = None
         """(tokens that fit, D), filled up to ``_used``."""
         self._used = 0
+        self.earlier: KeptStates | None = None
+        """Of earlier nights, and for later ones; used where the scorer is an `Engine`."""
 
     @torch.no_grad()
     def states(self, items: Items) -> ItemStates:
@@ -36,6 +44,7 @@ class StateCache:
         if tokens * self._bytes_of_token > _BYTES:
             self._starts[:], self._used = -1, 0
             new = items
+        new = self._recall(new)
         for start in range(0, len(new), _ITEMS_AT_ONCE):
             self._encode(new[start : start + _ITEMS_AT_ONCE])
         if self._kept is None:
@@ -44,15 +53,38 @@ class StateCache:
         layout = Layout(lengths)
         return ItemStates(self._kept[starts[layout.sequence] + layout.position], layout)
 
+    def _recall(self, items: Items) -> Items:
+        """Take what is kept of ``items`` from earlier nights; return the others."""
+        if self.earlier is None or not isinstance(self._scorer, Engine):
+            return items
+        kept = {item: content for item in items.tolist() if (content := self.earlier.of(self._text(item))) is not None}
+        if kept:
+            lengths = np.array([len(self._sequence(item)) for item in kept])
+            own = [self._scorer.recall_item(*one) for one in zip(kept.values(), lengths.tolist(), strict=True)]
+            self._add(np.array([*kept], np.int32), torch.cat(own), lengths)
+        return items[self._starts[items] < 0]
+
     def _encode(self, items: Items) -> None:
-        sequences = [self._tokens.item_sequence(self._catalogue.pieces(item)) for item in items]
-        read = self._scorer.encode_items(Ragged.of(sequences, self._scorer.device))
-        states, lengths = read.states, read.layout.lengths.cpu().numpy()
+        read = self._scorer.encode_items(Ragged.of([self._sequence(item) for item in items], self._scorer.device))
+        lengths = read.layout.lengths.cpu().numpy()
+        self._add(items, read.states, lengths)
+        if self.earlier is not None and isinstance(self._scorer, Engine):
+            for item, states in zip(items.tolist(), read.states.split(lengths.tolist()), strict=True):
+                self.earlier.keep(self._text(item), self._scorer.states_of_item(states))
+
+    def _add(self, items: Items, states: Tensor, lengths: npt.NDArray[np.int64]) -> None:
         self._starts[items], self._lengths[items] = self._used + np.cumsum(lengths) - lengths, lengths
         self._bytes_of_token = states.shape[1] * states.itemsize
         room = self._room(self._used + len(states), states)
         room[self._used : self._used + len(states)] = states
         self._used += len(states)
+
+    def _sequence(self, item: int) -> Pieces:
+        return self._tokens.item_sequence(self._catalogue.pieces(item))
+
+    def _text(self, item: int) -> bytes:
+        [text] = fingerprints([self._catalogue.pieces(item)])
+        return bytes(text)
 
     def _room(self, tokens: int, like: Tensor) -> Tensor:
         """Return the buffer, at least ``tokens`` long; doubled each time, so that growing costs little."""

@@ -105,7 +105,8 @@ class Score(Settings):
     reuse_days: PositiveInt = 7
     """What no night has asked for in so many days is kept no longer."""
     reuse_gigabytes: PositiveFloat = 10.0
-    """What is kept takes no more, and as much again for a while; users who were not there for longest go first."""
+    """What is kept takes no more, and as much again for a while; users who were not there for longest go first. A tenth
+    is for items."""
 
 
 class Gates(Settings):

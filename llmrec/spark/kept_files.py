@@ -1,9 +1,10 @@
-"""What nights keep for one another (nn.kept, nn.kept_states), two files for each bucket of users in a folder that all
-hosts share.
+"""What nights keep for one another (nn.kept, nn.kept_states), two files for each bucket of users and one of items, in a
+folder that all hosts share.
 
-A task reads its bucket's files from its first user on and replaces them after its last. A file that is missing, damaged
-or of another making only means more work, and so does a task that is killed, repeated, or at work beside another on the
-same bucket: whatever file is there, is whole, and right by what it is called and says.
+A task reads its bucket's files from its first user on and replaces them after its last, and that of the items if it had
+to encode some. A file that is missing, damaged or of another making only means more work, and so does a task that is
+killed, repeated, or at work beside another on the same file: whatever file is there, is whole, and right by what it is
+called and says.
 """
 
 import logging
@@ -23,10 +24,11 @@ from llmrec.nn.reuse import Reuse
 from llmrec.spark.users import bucket_of
 
 UNREADABLE, UNWRITABLE = "kept files unreadable", "kept files unwritable"
-"""Counts of buckets."""
+"""Counts of tasks."""
 _LOG = logging.getLogger(__name__)
 _FILE, _BUCKETS = "bucket-{:05d}", re.compile(r"-(\d+)$")
 _STATES = ".states"
+_ITEMS = "items.states"
 _DAY = "night"
 """Name of the file that holds the day of the last night that used its folder."""
 
@@ -41,18 +43,25 @@ class KeptFiles:
     earliest: date
     """What was asked for last before this day goes."""
     bytes_of_bucket: int
+    bytes_of_items: int
 
     def open(self, bucket: int, recommender: Recommender, counts: Counter[str]) -> Reuse:
         """Read what is known of the users of ``bucket``; what cannot be read is counted, and nothing is known then."""
         states = KeptStates(self._path(bucket, _STATES), recommender.kind, self.bytes_of_bucket)
+        of_items = KeptStates(self.folder / _ITEMS, recommender.kind, self.bytes_of_items)
+        try:
+            of_items.load()
+        except (OSError, ValueError) as error:
+            _LOG.warning("bucket %d: items are encoded anew, as what was kept cannot be used (%s)", bucket, error)
+            counts[UNREADABLE] = 1
         try:
             kept = Kept.load(self._path(bucket), recommender.kind)
             states.load()
         except (OSError, ValueError) as error:
             _LOG.warning("bucket %d: all is read anew, as what was kept cannot be used (%s)", bucket, error)
-            counts[UNREADABLE] += 1
+            counts[UNREADABLE] = 1
             kept = None
-        return recommender.reuse(kept, states)
+        return recommender.reuse(kept, states, of_items)
 
     def close(self, bucket: int, recommender: Recommender, reuse: Reuse, counts: Counter[str]) -> None:
         """Leave to the next night what this one read; if it cannot be written, that is counted."""
@@ -63,6 +72,8 @@ class KeptFiles:
             after.save(self._path(bucket), recommender.kind)
             if reuse.states:
                 reuse.states.save(reuse.there, self.bytes_of_bucket - after.nbytes)
+            if reuse.of_items and reuse.of_items.has_new:
+                reuse.of_items.save(recommender.item_texts, self.bytes_of_items)
         except OSError as error:
             _LOG.warning("bucket %d: what was read cannot be kept (%s)", bucket, error)
             counts[UNWRITABLE] += 1

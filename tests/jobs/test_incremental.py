@@ -151,9 +151,9 @@ def test_a_night_reads_only_what_is_new_and_goes_on_without_what_was_lost_or_dam
     (kept / ".bucket-00001.of-a-task-that-was-killed").write_bytes(before.joinpath("bucket-00001").read_bytes()[:99])
     capsys.readouterr()
     assert_same(lists(spark, folder, second), whole)
-    assert "what is kept of 1 buckets could not be read, so all was read anew" in capsys.readouterr().out
+    assert "what nights keep could not be read in 1 tasks, so they read anew" in capsys.readouterr().out
     assert counts(spark, folder)[READ] == planted.USERS + 2
-    files = ["bucket-00000", "bucket-00000.states", "bucket-00001", "bucket-00001.states", "night"]
+    files = ["bucket-00000", "bucket-00000.states", "bucket-00001", "bucket-00001.states", "items.states", "night"]
     assert sorted(path.name for path in kept.iterdir()) == files
     assert_same(lists(spark, folder, second), whole)
     assert counts(spark, folder)[READ] == counts(spark, folder)[SCORED] == 0
@@ -183,5 +183,5 @@ def test_where_nothing_can_be_kept_the_night_says_so_and_goes_on(
     (folder / "work" / "kept").write_text("in the way")
     lists(spark, folder, FIRST)
     said = capsys.readouterr().out
-    assert "what is kept of 2 buckets could not be read" in said
-    assert "what is kept of 2 buckets could not be written, so the next night lacks it" in said
+    assert "what nights keep could not be read in 2 tasks" in said
+    assert "what nights keep could not be written in 2 tasks, so the next night lacks it" in said

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,10 @@ import pytest
 import torch
 
 from llmrec.nn import state_cache
+from llmrec.nn.engine import Engine
+from llmrec.nn.kept import fingerprints
+from llmrec.nn.kept_states import KeptStates
+from llmrec.nn.linear import Precision
 from llmrec.nn.ragged import Ragged
 from llmrec.nn.scorer import ItemStates
 from llmrec.nn.state_cache import StateCache
@@ -68,3 +73,41 @@ def test_what_scoring_kept_can_be_trained_on(cache: StateCache) -> None:
     weight = torch.ones(states.shape[1], requires_grad=True)
     (states @ weight).sum().backward()
     assert weight.grad is not None
+
+
+class CountingEngine(Engine):
+    """The fast scorer, noting how many items it encodes."""
+
+    encoded = 0
+
+    def encode_items(self, items: Ragged) -> ItemStates:
+        self.encoded += len(items.lengths)
+        return super().encode_items(items)
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.BFLOAT16])
+def test_a_later_night_encodes_the_items_whose_texts_are_new_and_gets_the_same_states(
+    tmp_path: Path, precision: Precision
+) -> None:
+    def night(texts: list[str], *, forget: bool = False) -> tuple[int, torch.Tensor]:
+        catalogue = tiny.catalogue(tmp_path / str(next(numbers)), texts)
+        engine = CountingEngine(tiny.scorer(), precision)
+        cache = StateCache(engine, tiny.tokens(), catalogue)
+        if not forget:
+            cache.earlier = KeptStates(tmp_path / "items.states", "model", 1 << 20)
+            cache.earlier.load()
+        everything = np.arange(len(texts), dtype=np.int32)
+        cache.states(everything[::-2])
+        states = cache.states(everything).states
+        if cache.earlier and cache.earlier.has_new:
+            texts_there = fingerprints([catalogue.pieces(item) for item in everything.tolist()])
+            cache.earlier.save(texts_there, 1 << 20)
+        return engine.encoded, states
+
+    numbers, changed = itertools.count(), [*TEXTS[:2], "green", "red", "old fox", *TEXTS[4:]]
+    assert night(TEXTS)[0] == 6
+    assert night(TEXTS)[0] == 0
+    encoded, states = night(changed)
+    assert encoded == 2
+    assert torch.equal(states, night(changed, forget=True)[1])
+    assert night(changed)[0] == 0

@@ -43,7 +43,7 @@ def test_what_numbers_depend_on_has_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_settings_say_how_long_and_how_much_is_kept(tmp_path: Path) -> None:
     own = files(tmp_path, reuse_days=3, reuse_gigabytes=2, partitions=4)
     assert own.earliest == date(2026, 2, 6)
-    assert own.bytes_of_bucket == 500_000_000
+    assert (own.bytes_of_bucket, own.bytes_of_items) == (450_000_000, 200_000_000)
 
 
 def test_what_another_model_left_goes_when_it_was_not_used_for_too_long_or_there_is_too_much(tmp_path: Path) -> None:
@@ -71,6 +71,6 @@ def test_what_a_killed_task_left_goes_and_what_went_wrong_is_said(
     assert again is not None
     np.testing.assert_array_equal(again.outputs, [[2]])
     assert capsys.readouterr().out.splitlines() == [
-        "score.reuse: what is kept of 2 buckets could not be read, so all was read anew; see the log",
-        "score.reuse: what is kept of 1 buckets could not be written, so the next night lacks it; see the log",
+        "score.reuse: what nights keep could not be read in 2 tasks, so they read anew; see the log",
+        "score.reuse: what nights keep could not be written in 1 tasks, so the next night lacks it; see the log",
     ]
