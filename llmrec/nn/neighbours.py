@@ -19,6 +19,8 @@ _DENSE = 8
 """With more than one neighbour for so many items, much of an array of all items is filled."""
 _FEW = 4096
 """Of so many items such an array is small enough for each user to have some."""
+_ROWS_AT_ONCE = 64
+"""Sums are in doubles, and of a large catalogue many, so not of all users at once."""
 COLUMNS = {"item": pa.int32(), "neighbour": pa.int32(), "weight": pa.float32()}
 """Of neighbours as a table."""
 
@@ -73,11 +75,20 @@ class Neighbours:
 
     def weigh(self, shares: sparse.csr_matrix) -> Sequence["Weights"]:
         """Add up, for each row of ``shares`` (B, S), the weights of the neighbours of its items, times their shares."""
-        sums = self.product(shares)
-        if self._width < _FEW:
-            of_all = np.zeros((sums.shape[0], self._width + 1), np.float32)
-            of_all[:, :-1] = sums.toarray()
-            return [OfAll(own) for own in of_all]
+        few, found = self._width < _FEW, list[Weights]()
+        for first in range(0, shares.shape[0], _ROWS_AT_ONCE):
+            sums = self.product(shares[first : first + _ROWS_AT_ONCE])
+            found += self._of_all(sums) if few else self._of_some(sums)
+        return found
+
+    @staticmethod
+    def _of_all(sums: sparse.csr_matrix) -> list["Weights"]:
+        of_all = np.zeros((sums.shape[0], sums.shape[1] + 1), np.float32)
+        of_all[:, :-1] = sums.toarray()
+        return [OfAll(own) for own in of_all]
+
+    @staticmethod
+    def _of_some(sums: sparse.csr_matrix) -> list["Weights"]:
         sums.sort_indices()
         ends = sums.indptr[1:-1]
         items, weights = np.split(sums.indices.astype(np.int32), ends), np.split(sums.data.astype(np.float32), ends)

@@ -48,3 +48,16 @@ def made(table: list[dict[int, float]]) -> Neighbours:
         np.array([item for row in table for item in row], np.int32),
         np.array([weight for row in table for weight in row.values()], np.float32),
     )
+
+
+@pytest.mark.parametrize("apart", [1, 50_000])
+def test_a_history_gives_the_same_weights_among_many_as_alone(apart: int) -> None:
+    rng = np.random.default_rng(1)
+    neighbours = made([
+        {apart * int(item): float(rng.random()) for item in rng.permutation(45)[:5]} for _ in range(30)
+    ])  # fmt: skip
+    histories = [rng.permutation(30)[: number % 7].astype(np.int32) for number in range(150)]
+    asked = apart * np.arange(45, dtype=np.int32)
+    for history, among_many in zip(histories, neighbours.sums(histories, 0.7), strict=True):
+        [alone] = neighbours.sums([history], 0.7)
+        np.testing.assert_array_equal(among_many.look_up(asked), alone.look_up(asked))
