@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 _PROGRAMS = Path(sys.executable).parent
 _PATIENCE = 400
 """Seconds; a job that takes longer hangs."""
+_UNVERIFIED = {"JDK_JAVA_OPTIONS": "-XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"}
+"""Java takes the classes of Spark's jars as they are: to verify them is a tenth of so short a job."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Started:
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             command, cwd=ROOT, start_new_session=True, text=True, errors="replace",
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{_PROGRAMS}:{os.environ['PATH']}", **(env or {})},
+            env={
+                **os.environ, **_UNVERIFIED, "PYTHONPATH": str(ROOT), "PATH": f"{_PROGRAMS}:{os.environ['PATH']}",
+                **(env or {}),
+            },
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
