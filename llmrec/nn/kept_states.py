@@ -136,7 +136,8 @@ class KeptStates:
             if _checksum(content) == checksum.tobytes():
                 with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                     known: Index = arrays[_PLACES]
-                    return known if str(arrays[_MADE_BY]) == self._made_by else known[:0]
+                    ours = str(arrays[_MADE_BY]) == self._made_by and known.dtype == _PLACE
+                    return known if ours else np.zeros(0, _PLACE)
         raise ValueError(f"{self._path}: is not what an earlier night wrote: the checksum is another")
 
 

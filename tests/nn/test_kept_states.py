@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrec.nn.kept import fingerprints
+from llmrec.nn import kept_states
+from llmrec.nn.kept import FINGERPRINT, fingerprints
 from llmrec.nn.kept_states import KeptStates
 
 TEXTS = fingerprints([np.array([n, n]) for n in range(6)])
@@ -98,3 +99,15 @@ def test_where_nothing_can_be_written_the_night_goes_on_and_is_told_at_its_end(t
     own.keep(bytes(TEXTS[1]), states(1))
     with pytest.raises(OSError, match="folder"):
         own.save(TEXTS, ROOM)
+
+
+def test_what_a_version_that_wrote_otherwise_has_left_is_not_known_and_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bucket.states"
+    with monkeypatch.context() as earlier:
+        otherwise = [("text", FINGERPRINT), ("start", np.int32), ("end", np.int64), ("checksum", "V8")]
+        earlier.setattr(kept_states, "_PLACE", np.dtype(otherwise))
+        night(path, {0: states(0)}, [0])
+    assert found(opened(path)) == {}
+    assert found(night(path, {1: states(1)}, [0, 1])) == {1: states(1)}
