@@ -35,7 +35,7 @@ def main() -> int:
     chosen = [(name, inject) for name, inject in found if args.only in name]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        shops = open_shops(start_session("bench", SESSION), Path(folder))
+        shops = open_shops(start_session("bench", SESSION), Path(folder), Path(folder))
         for name, inject in chosen:
             begun = time.monotonic()
             outcome = inject(shops)

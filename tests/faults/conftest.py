@@ -7,11 +7,17 @@ from tests.faults.shop import Shops, open_shops
 
 
 @pytest.fixture(scope="session")
-def shops(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shops:
-    """One undisturbed night, and as many copies of the shop before it as there are faults."""
-    return open_shops(spark, tmp_path_factory.mktemp("faults"))
+def shops(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shops:
+    """One undisturbed night for all workers of pytest, and as many copies of the shop before it as there are faults."""
+    own = tmp_path_factory.getbasetemp()
+    return open_shops(
+        spark, (own if worker_id == "master" else own.parent) / "faults", tmp_path_factory.mktemp("shops")
+    )
+
+
+_LONG = ["test_soak.py", "test_skew.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest begin first, so that no worker waits for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_soak.py")
+    """Let the longest begin first, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG)

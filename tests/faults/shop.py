@@ -1,17 +1,19 @@
 """A small shop, ready for a night that faults disturb, and the same night undisturbed."""
 
 import contextlib
+import fcntl
 import importlib
 import io
 import itertools
+import pickle
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pyspark.sql import DataFrame, SparkSession
@@ -20,6 +22,7 @@ from llmrec.spark.staging import finished_buckets
 from tests import planted, tiny
 from tests.faults.processes import Ended, Started, command
 
+_Made = TypeVar("_Made")
 DAY = planted.RUN_DATE
 _OLD_N = 3
 """Rows per user of what the date held before; the night that is disturbed publishes planted's four."""
@@ -120,6 +123,8 @@ class Shops:
     """Shops that are all alike, one for each fault, and what an undisturbed night makes of one."""
 
     first: Shop
+    copies: Path
+    """Where this process makes its own."""
     before: Counter[str]
     expected: Counter[str]
     nights: Counter[str]
@@ -128,6 +133,9 @@ class Shops:
     @cached_property
     def timed(self) -> "Timed":
         """An undisturbed run as a process, with the moments of its stages."""
+        return made_once(self.first.folder.with_name("timed"), self._time)
+
+    def _time(self) -> "Timed":
         started = self.fresh().start("score")
         ended = started.end()
         assert ended.code == 0, ended.said
@@ -135,7 +143,7 @@ class Shops:
 
     def fresh(self) -> Shop:
         """Copy the shop as it was before the night."""
-        return _copy(self.first, self.first.folder.with_name(f"shop-{next(self._numbers)}"))
+        return _copy(self.first, self.copies / f"shop-{next(self._numbers)}")
 
     def after_rerun(self, shop: Shop, outcome: Outcome, *overrides: str) -> None:
         """Check what readers see after a run that was cut short, run it again, and compare with the undisturbed one."""
@@ -152,14 +160,30 @@ class Shops:
         outcome.compare(shop.rows(), self.before)
 
 
-def open_shops(spark: SparkSession, folder: Path) -> Shops:
-    """Make the first shop in ``folder``, and an undisturbed night in a copy."""
-    place = folder / "first"
-    place.mkdir(parents=True)
+def made_once(path: Path, make: Callable[[], _Made]) -> _Made:
+    """Return what ``make`` gives in the first of several processes; others wait for it, and read it from ``path``."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            path.write_bytes(pickle.dumps(make()))
+        made: _Made = pickle.loads(path.read_bytes())
+        return made
+
+
+def open_shops(spark: SparkSession, folder: Path, copies: Path) -> Shops:
+    """Make the first shop in ``folder``, which several processes may share, and an undisturbed night in a copy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = Shop(spark, folder / "first")
+    return Shops(first, copies, *made_once(folder / "shops", lambda: _rows_of_nights(first)))
+
+
+def _rows_of_nights(first: Shop) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """Fill the ``first`` shop; return its recommendations, and those and the nights of the copy that is undisturbed."""
+    place = first.folder
+    place.mkdir()
     tiny.encoder_folder(place / "encoder")
     planted.write_sources(place)
     (place / "config.yaml").write_text(yaml.safe_dump(_settings(place)))
-    first = Shop(spark, place)
     for job, day, *overrides in (
         ("prepare", DAY),
         ("train", DAY, "train.max_epochs=1"),
@@ -167,10 +191,10 @@ def open_shops(spark: SparkSession, folder: Path) -> Shops:
     ):
         ended = first.run(job, *overrides, day=day)
         assert ended.code == 0, ended.said
-    undisturbed = _copy(first, folder / "undisturbed")
+    undisturbed = _copy(first, place.with_name("undisturbed"))
     ended = undisturbed.run("score")
     assert ended.code == 0, ended.said
-    return Shops(first, first.rows(), undisturbed.rows(), undisturbed.rows("nights"))
+    return first.rows(), undisturbed.rows(), undisturbed.rows("nights")
 
 
 def _copy(shop: Shop, folder: Path) -> Shop:
