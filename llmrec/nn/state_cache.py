@@ -44,7 +44,8 @@ class StateCache:
         if tokens * self._bytes_of_token > _BYTES:
             self._starts[:], self._used = -1, 0
             new = items
-        new = self._recall(new)
+        left = [self._recall(new[start : start + _ITEMS_AT_ONCE]) for start in range(0, len(new), _ITEMS_AT_ONCE)]
+        new = np.concatenate([new[:0], *left])
         for start in range(0, len(new), _ITEMS_AT_ONCE):
             self._encode(new[start : start + _ITEMS_AT_ONCE])
         if self._kept is None:

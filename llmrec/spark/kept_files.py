@@ -1,10 +1,10 @@
 """What nights keep for one another (nn.kept, nn.kept_states), two files for each bucket of users and one of items, in a
 folder that all hosts share.
 
-A task reads its bucket's files from its first user on and replaces them after its last, and that of the items if it had
-to encode some. A file that is missing, damaged or of another making only means more work, and so does a task that is
-killed, repeated, or at work beside another on the same file: whatever file is there, is whole, and right by what it is
-called and says.
+A task reads its bucket's files from its first user on and replaces them after its last, and the first bucket's that of
+the items, if it had to encode some. A file that is missing, damaged or of another making only means more work, and so
+does a task that is killed, repeated, or at work beside another on the same file: whatever file is there, is whole, and
+right by what it is called and says.
 """
 
 import logging
@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 _FILE, _BUCKETS = "bucket-{:05d}", re.compile(r"-(\d+)$")
 _STATES = ".states"
 _ITEMS = "items.states"
+_LEAVES_ITEMS = 0
+"""The bucket whose task leaves states of items; if all did, each would write as much."""
 _DAY = "night"
 """Name of the file that holds the day of the last night that used its folder."""
 
@@ -48,7 +50,8 @@ class KeptFiles:
     def open(self, bucket: int, recommender: Recommender, counts: Counter[str]) -> Reuse:
         """Read what is known of the users of ``bucket``; what cannot be read is counted, and nothing is known then."""
         states = KeptStates(self._path(bucket, _STATES), recommender.kind, self.bytes_of_bucket)
-        of_items = KeptStates(self.folder / _ITEMS, recommender.kind, self.bytes_of_items)
+        room = self.bytes_of_items if bucket == _LEAVES_ITEMS else 0
+        of_items = KeptStates(self.folder / _ITEMS, recommender.kind, room)
         try:
             of_items.load()
         except (OSError, ValueError) as error:
