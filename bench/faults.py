@@ -20,7 +20,7 @@ from bench.output import arguments, save, show
 from llmrec.spark.session import start_session
 from tests.faults import bad_rows, changes, damage, kills, overlaps, places, skew, soak
 from tests.faults.own_mounts import can_mount
-from tests.faults.shop import SESSION, Outcome, Shops, open_shops
+from tests.faults.shop import SESSION, Outcome, Shop, Shops
 
 sys.path.insert(0, "jobs")
 
@@ -35,7 +35,7 @@ def main() -> int:
     chosen = [(name, inject) for name, inject in found if args.only in name]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        shops = open_shops(start_session("bench", SESSION), Path(folder), Path(folder))
+        shops = Shops(Shop(start_session("bench", SESSION), Path(folder, "first")), Path(folder))
         for name, inject in chosen:
             begun = time.monotonic()
             outcome = inject(shops)

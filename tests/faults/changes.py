@@ -80,7 +80,7 @@ def set_clock(folder: Path, seconds: int) -> None:
 
 
 def _earlier_run(shops: Shops) -> str:
-    run: str = shops.first.table("runs").filter("job = 'score'").head()["run_id"]
+    run: str = shops.filled().table("runs").filter("job = 'score'").head()["run_id"]
     return run
 
 

@@ -123,12 +123,29 @@ class Shops:
     """Shops that are all alike, one for each fault, and what an undisturbed night makes of one."""
 
     first: Shop
+    """Filled when it is first asked for; several processes may share it."""
     copies: Path
     """Where this process makes its own."""
-    before: Counter[str]
-    expected: Counter[str]
-    nights: Counter[str]
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @property
+    def before(self) -> Counter[str]:
+        """Recommendations before the night."""
+        return self._rows[0]
+
+    @property
+    def expected(self) -> Counter[str]:
+        """Those of the night that nothing disturbed."""
+        return self._rows[1]
+
+    @property
+    def nights(self) -> Counter[str]:
+        """The table of nights after it."""
+        return self._rows[2]
+
+    @cached_property
+    def _rows(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        return made_once(self.first.folder.with_name("shops"), lambda: _rows_of_nights(self.first))
 
     @cached_property
     def timed(self) -> "Timed":
@@ -143,7 +160,19 @@ class Shops:
 
     def fresh(self) -> Shop:
         """Copy the shop as it was before the night."""
-        return _copy(self.first, self.copies / f"shop-{next(self._numbers)}")
+        return _copy(self.filled(), self._place())
+
+    def bare(self) -> Shop:
+        """Make a shop that has settings and sources, and neither tables nor a model."""
+        return _make(Shop(self.first.spark, self._place()))
+
+    def filled(self) -> Shop:
+        """Return the first one, which nobody may change."""
+        assert self._rows
+        return self.first
+
+    def _place(self) -> Path:
+        return self.copies / f"shop-{next(self._numbers)}"
 
     def after_rerun(self, shop: Shop, outcome: Outcome, *overrides: str) -> None:
         """Check what readers see after a run that was cut short, run it again, and compare with the undisturbed one."""
@@ -162,6 +191,7 @@ class Shops:
 
 def made_once(path: Path, make: Callable[[], _Made]) -> _Made:
     """Return what ``make`` gives in the first of several processes; others wait for it, and read it from ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -170,20 +200,9 @@ def made_once(path: Path, make: Callable[[], _Made]) -> _Made:
         return made
 
 
-def open_shops(spark: SparkSession, folder: Path, copies: Path) -> Shops:
-    """Make the first shop in ``folder``, which several processes may share, and an undisturbed night in a copy."""
-    folder.mkdir(parents=True, exist_ok=True)
-    first = Shop(spark, folder / "first")
-    return Shops(first, copies, *made_once(folder / "shops", lambda: _rows_of_nights(first)))
-
-
 def _rows_of_nights(first: Shop) -> tuple[Counter[str], Counter[str], Counter[str]]:
     """Fill the ``first`` shop; return its recommendations, and those and the nights of the copy that is undisturbed."""
-    place = first.folder
-    place.mkdir()
-    tiny.encoder_folder(place / "encoder")
-    planted.write_sources(place)
-    (place / "config.yaml").write_text(yaml.safe_dump(_settings(place)))
+    _make(first)
     for job, day, *overrides in (
         ("prepare", DAY),
         ("train", DAY, "train.max_epochs=1"),
@@ -191,10 +210,18 @@ def _rows_of_nights(first: Shop) -> tuple[Counter[str], Counter[str], Counter[st
     ):
         ended = first.run(job, *overrides, day=day)
         assert ended.code == 0, ended.said
-    undisturbed = _copy(first, place.with_name("undisturbed"))
+    undisturbed = _copy(first, first.folder.with_name("undisturbed"))
     ended = undisturbed.run("score")
     assert ended.code == 0, ended.said
     return first.rows(), undisturbed.rows(), undisturbed.rows("nights")
+
+
+def _make(shop: Shop) -> Shop:
+    shop.folder.mkdir(parents=True)
+    tiny.encoder_folder(shop.folder / "encoder")
+    planted.write_sources(shop.folder)
+    (shop.folder / "config.yaml").write_text(yaml.safe_dump(_settings(shop.folder)))
+    return shop
 
 
 def _copy(shop: Shop, folder: Path) -> Shop:
