@@ -20,7 +20,6 @@ from llmrec.nn import recommender as module
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.fusion import Fusion
-from llmrec.nn.judging import LLMREC, judge_user
 from llmrec.nn.linear import Precision
 from llmrec.nn.prefix import PrefixScorer
 from llmrec.nn.ragged import Ragged
@@ -317,28 +316,6 @@ def test_equal_scores_are_ordered_by_popularity_then_by_item(tmp_path: Path, by_
     [rows] = recommender(catalogue, by_covisitation).recommend([someone("nobody", [])], top_n=SIZE)
     assert len({row.score for row in rows}) == 1
     assert [row.item_id for row in rows] == ["1", "3", "2", "0", "4"]
-
-
-def test_the_list_that_is_judged_is_the_one_that_is_published(tmp_path: Path, by_covisitation: Fusion) -> None:
-    catalogue = tiny.catalogue(tmp_path / "catalogue", TEXTS[:6], taken=[1, 3, 2, 3, 0, 9], together={(2, 4): 1.0})
-    ranks = recommender(catalogue, by_covisitation)
-    for user in (someone("nobody", []), someone("one", [2])):
-        [scored] = ranks.score([user])
-        judged = judge_user(ranks, {}, scored, np.array([0], np.int32), longest=SIZE)
-        [items] = [entry["items"] for entry in judged.lists if entry["system"] == LLMREC]
-        assert items == [int(row.item_id) for row in ranks.top(scored, SIZE)]
-
-
-def test_calibration_is_that_of_the_rows_that_are_shown(planted: Catalogue, by_covisitation: Fusion) -> None:
-    shop = recommender(planted, by_covisitation)
-    [scored] = shop.score([someone("one", [0])])
-    shown = shop.top(scored, 3)
-    liked = np.array([int(shown[0].item_id), int(shop.top(scored, 4)[3].item_id)], np.int32)
-    judged = judge_user(shop, {}, scored, liked, longest=3)
-    assert sum(judged.pairs) == 3
-    assert sum(judged.predicted) == pytest.approx(sum(row.score for row in shown))
-    assert sum(judged.liked) == 1
-    assert judged.liked[int(shown[0].score * 10)] == 1
 
 
 def test_without_candidates_the_list_is_empty_for_one_user_or_for_all(

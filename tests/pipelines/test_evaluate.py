@@ -11,11 +11,13 @@ from llmrec.settings.config import Config
 from tests import tiny
 
 
-def judged(lists: dict[str, list[int]], targets: list[int], new_user: bool = False) -> pd.DataFrame:
+def judged(
+    lists: dict[str, list[int]], targets: list[int], new_user: bool = False, recall: float = 1.0
+) -> pd.DataFrame:
     """One user, whom every system gives ``lists``, nothing where it has none."""
     systems = [{"system": name, "items": np.array(lists.get(name, []), int), "auc": None} for name in SYSTEMS]
     bins = {name: [np.full(BINS, 1.0)] for name in ("pairs", "predicted", "liked")}
-    found = [{"source": "union", "recall": 1.0}]
+    found = [{"source": "union", "recall": recall}]
     return pd.DataFrame(
         {
             C.USER: ["u"],
@@ -57,3 +59,10 @@ def test_what_llmrec_loses_without_a_signal_is_measured(tmp_path: Path) -> None:
     rows = measure(judged({LLMREC: [1, 0], "without-bert": [0, 1]}, [1]), catalogue, {}, Config())
     [gain] = [r.value for r in rows if (r.system, r.metric, r.k) == ("without-bert", "NDCG difference", 5)]
     assert gain == pytest.approx(1 - 1 / np.log2(3))
+
+
+def test_recall_is_the_mean_over_users(tmp_path: Path) -> None:
+    catalogue = tiny.catalogue(tmp_path / "catalogue", ["red tea", "blue cup"])
+    users = pd.concat([judged({LLMREC: [0, 1]}, [1], recall=recall) for recall in (0.5, 0, 1)])
+    [row] = [row for row in measure(users, catalogue, {}, Config()) if row.metric == "candidate recall"]
+    assert (row.segment, row.value, row.users) == ("union", 0.5, 3)
