@@ -92,7 +92,7 @@ test: $(READY)  ## run the tests
 test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
 	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist load -m slow
 
-test-faults: $(READY)  ## kill, fill, damage and change what a night needs, and compare with an undisturbed one
+test-faults: $(READY)  ## kill, race, pile up and change what a night needs, and compare with an undisturbed one
 	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist load -m faults
 
 test-fast: $(READY)  ## run the tests that need no JVM

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import pytest
 from pyspark.sql import SparkSession
 
 from tests.faults.bad_rows import KINDS, ROWS, make_corpus, prepare
 from tests.faults.shop import Outcome, Shop
 
 
-@pytest.mark.faults
 def test_of_ten_thousand_wrong_rows_each_is_in_quarantine_with_its_reason_and_good_ones_are_untouched(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -8,7 +8,6 @@ from tests.faults.own_mounts import can_mount
 from tests.faults.shop import Outcome, Shops
 
 
-@pytest.mark.faults
 @pytest.mark.skipif(not can_mount(), reason="this user may not mount in a namespace of their own")
 @pytest.mark.parametrize("fault", places.FAULTS, ids=lambda fault: fault.name)
 def test_a_place_that_cannot_be_written_is_named_and_a_rerun_publishes(shops: Shops, fault: Fault) -> None:
