@@ -89,7 +89,7 @@ SHARED := OMP_NUM_THREADS=1 PYSPARK_SUBMIT_ARGS="--driver-memory 3g pyspark-shel
 test: $(READY)  ## run the tests
 	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not faults and not airflow"
 
-test-slow: $(READY)  ## run the tests that test leaves out: trainings that differ little from those there
+test-slow: $(READY)  ## run what test leaves out: trainings that differ little from those there, and bench.next_item
 	@source $(ENV)/java.env && $(SHARED) $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 test-faults: $(READY)  ## kill, race, pile up and change what a night needs, and compare with an undisturbed one
