@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from llmrec import columns as C
 from llmrec.cli import PSEUDONYMS, Job, Run
 from llmrec.domain.bounds import out_of_bounds
-from llmrec.errors import OutputError
+from llmrec.errors import InputTableError, OutputError
 from llmrec.lock import LOCKS, held
 from llmrec.models import open_model
 from llmrec.nn.artifact import ModelInfo
@@ -34,7 +36,14 @@ from llmrec.pipelines.night import (
 )
 from llmrec.pipelines.publication import admit, bounds_of, columns_read, compared_with, figures_of_night
 from llmrec.pipelines.reuse import kept_files, tidy
-from llmrec.pipelines.score import check_lists, published_rows, require_users, scoring_key, users_without
+from llmrec.pipelines.score import (
+    WrongListsError,
+    check_lists,
+    published_rows,
+    require_users,
+    scoring_key,
+    users_without,
+)
 from llmrec.progress import spark_progress
 from llmrec.spark.figures import event_figures
 from llmrec.spark.nights import earlier_nights, night_row
@@ -42,7 +51,7 @@ from llmrec.spark.pseudonyms import fingerprint, with_identities
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.sources import read_source, source_errors
-from llmrec.spark.staging import finished_buckets, stage_lists, staged_lists
+from llmrec.spark.staging import drop_damaged, finished_buckets, stage_lists, staged_lists
 from llmrec.spark.tables import create_latest, create_table, replace_night
 from llmrec.spark.vector_cache import ensure_vectors
 from llmrec.spark.workers import NightParts
@@ -166,14 +175,21 @@ def _score(
         rows = published_rows(
             staged, run_date=run.day, scene=config.score.scene, model_version=model.version, run_id=run.run_id
         )
-        missing = users_without(staged)
         again_before = config.rules.again_before(run.day)
         try:
+            missing = users_without(staged)
             stage.counts = check_lists(
                 rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before
             )
-        except Exception:
+        except (WrongListsError, InputTableError):
             shutil.rmtree(folder, ignore_errors=True)  # or the next run would go on with the same lists
+            raise
+        except (PySparkException, Py4JJavaError) as error:
+            if damaged := drop_damaged(folder):
+                raise OutputError(
+                    f"work: {folder}: {', '.join(damaged)} could not be read and is removed; expected lists as they "
+                    "were staged: the same line again makes these anew and keeps the others"
+                ) from error
             raise
         stage.rows_out = stage.counts["rows"]
         stage.counts |= read

@@ -23,6 +23,10 @@ from llmrec.spark.tables import Commit
 from llmrec.spark.workers import FAILED
 
 
+class WrongListsError(RuntimeError):
+    """Lists break what they promise: a bug."""
+
+
 def scoring_key(
     run_date: date,
     model_version: str,
@@ -71,7 +75,7 @@ def check_lists(
 
     Each user has distinct items at ranks 1 to at most ``top_n`` without gaps, all available, none denied to the user
     and none that the user last had on ``again_before`` or later (None: ever).
-    Raises RuntimeError if not: that is a bug; and InputTableError if there is no row at all. Nothing is published then.
+    Raises WrongListsError if not, and InputTableError if there is no row at all. Nothing is published then.
     Returns the counts users, rows, short (users with fewer than ``top_n`` rows), fallback (users without history) and
     empty (of the ``eligible`` users, those for whom no item was left).
     """
@@ -99,7 +103,7 @@ def check_lists(
     closed = rows.join(night.items.filter(~F.col(AVAILABLE)).select(C.ITEM), on=C.ITEM, how="left_semi").count()
     values = {name: int(value) for name, value in counts.asDict().items()} if counts else {}
     if values.pop("wrong", 0) or repeated or denied or closed:
-        raise RuntimeError(
+        raise WrongListsError(
             f"lists to publish are wrong: {values}, {repeated} rows of items had before, {denied} of items denied to "
             f"the user and {closed} of closed items"
         )

@@ -87,6 +87,19 @@ def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
     return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
 
 
+def drop_damaged(folder: Path) -> list[str]:
+    """Delete the files of ``folder`` that cannot be read, so that their lists are made anew; return their names."""
+    dropped = []
+    for path in sorted(folder.glob("*")):
+        try:
+            for _ in pq.ParquetFile(path).iter_batches() if _NAME.fullmatch(path.name) else ():
+                pass
+        except (OSError, pa.ArrowException):
+            path.unlink(missing_ok=True)
+            dropped.append(path.name)
+    return dropped
+
+
 def _keep(frames: Iterator[pd.DataFrame], path: Path) -> None:
     """Write ``frames`` to ``path``, whole or not at all; without one there is no file."""
     unfinished, writer = path.with_name(f".{path.name}.{uuid.uuid4().hex}"), None
@@ -98,4 +111,6 @@ def _keep(frames: Iterator[pd.DataFrame], path: Path) -> None:
         if writer:
             writer.close()
     if writer:
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())  # or a host that loses power could leave the name without the lists
         os.replace(unfinished, path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from llmrec.errors import OutputError
 from llmrec.spark.staging import finished_buckets
 from tests import planted, tiny
 
@@ -68,3 +69,30 @@ def test_a_night_killed_while_it_scores_goes_on_and_publishes_what_it_would_have
     assert finished <= int(known[1]) <= finished + _TASKS  # Python workers that were left finish what they are at
     assert published(spark, f"{folder}/lake") == expected
     assert not list((folder / "work").glob("score-*"))
+
+
+def test_lists_that_wait_and_are_damaged_meanwhile_are_made_anew_by_the_run_after_the_next(
+    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night = arguments(folder, "score.partitions=3")
+    assert jobs["score"].JOB.run(night) == 0
+    expected = published(spark, f"{folder}/lake")
+
+    def refuse(*_: object) -> None:
+        raise OutputError("no room to publish")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs["score"], "replace_night", refuse)
+        assert jobs["score"].JOB.run(night) == 2
+    [left] = (folder / "work").glob("score-*")
+    damaged, whole = left / "bucket-00000.parquet", left / "bucket-00001.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    made = whole.stat().st_mtime_ns
+    capsys.readouterr()
+    assert jobs["score"].JOB.run(night) == 2
+    said = capsys.readouterr().err.rstrip().rpartition("\n")[2]
+    assert "bucket-00000.parquet could not be read and is removed; expected lists as they were staged" in said
+    assert finished_buckets(left) == {1, 2}
+    assert whole.stat().st_mtime_ns == made
+    assert jobs["score"].JOB.run(night) == 0
+    assert published(spark, f"{folder}/lake") == expected
