@@ -1,9 +1,12 @@
 """What one run at a time may do, whichever host it is on; and a job that no other may run beside."""
 
 import fcntl
+import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
@@ -24,13 +27,16 @@ _PATIENCE = 1.0
 def held(lock: Path, owner: str, patience: float = _PATIENCE) -> Iterator[None]:
     """Hold the file ``lock`` for ``owner``; it is free again when the process is no more, however it ended.
 
-    Raises OutputError naming who holds it after ``patience`` seconds still, or if it cannot be made.
+    So it expires with the process and not by the clock: a run that is slow stays the only one. Raises OutputError,
+    which names the owner and the process, if it is held after ``patience`` seconds still, and if it cannot be made.
     """
     file = FileLock(lock)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         _acquire(file, lock, patience)
-        _owner_of(lock).write_text(owner, encoding="utf-8")
+        since = datetime.now(tz=timezone.utc).isoformat(sep=" ", timespec="minutes")
+        process = f"{owner} (process {os.getpid()} on {socket.gethostname()}, since {since})"
+        _owner_of(lock).write_text(process, encoding="utf-8")
     except Timeout as error:
         raise OutputError(f"{_who_holds(lock)}; expected one at a time: wait for it") from error
     except (OSError, NotImplementedError) as error:

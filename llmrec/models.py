@@ -114,7 +114,7 @@ def publish_model(run: Run, model: ModelInfo, standings: Mapping[str, Standing],
             config=yaml.safe_dump(learned, sort_keys=False, allow_unicode=True),
         ),
     )
-    if "goes_on_from" in model.manifest and champion is not None:
+    if champion is not None and {"goes_on_from", "exported"} & model.manifest.keys():
         registry.hand_on_mark(address.name, champion.version, added.version)
     named = f"model {model.version} is version {added.version} of {address.name}"
     if champion is not None and not may_follow(standings["new"], standings["champion"], config.registry.margin):

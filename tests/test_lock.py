@@ -17,13 +17,16 @@ def test_a_lock_is_held_by_one_process_and_free_when_that_was_killed(tmp_path: P
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(night)], stdout=subprocess.PIPE, text=True)
     assert other.stdout
     assert other.stdout.readline() == "held\n"
-    refused = pytest.raises(OutputError, match=r"night\.lock: run a is at work on the same; expected one at a time")
+    refused = pytest.raises(OutputError, match=(
+        rf"night\.lock: run a \(process {other.pid} on \S+, since 20[\d :+-]+\) is at work on the same; "
+        "expected one at a time"
+    ))  # fmt: skip
     with refused, held(night, "run b"):
         pass
     other.kill()
     other.wait()
     with held(night, "run b"):
-        assert night.with_suffix(".owner").read_text() == "run b"
+        assert night.with_suffix(".owner").read_text().startswith("run b (process ")
 
 
 def test_who_is_patient_waits_and_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +38,9 @@ def test_who_is_patient_waits_and_says_for_whom(tmp_path: Path, capsys: pytest.C
     ending.start()
     with held(lock, "run b", patience=300):
         assert other.wait(timeout=60) < 0  # it was killed, not overtaken
-    assert "run a is at work on the same; waits for it, 5 minutes at most" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "lock: run a (process " in said
+    assert "is at work on the same; waits for it, 5 minutes at most" in said
 
 
 def test_what_is_held_is_told_by_its_names_and_can_be_held_by_others_afterwards(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from llmrec.domain.table_names import is_catalog_name
 from llmrec.errors import OutputError
 from llmrec.spark.checks import MALFORMED_LINE
 from llmrec.spark.convert import BLANKS, as_text
-from llmrec.spark.tables import open_delta, with_output_errors
+from llmrec.spark.tables import open_delta, quoted, quoted_name, with_output_errors
 from llmrec.spark.upkeep import vacuum
 
 _ROWS, _ERASED, _NUMBER = "rows", "erased", "_row_number"
@@ -95,13 +95,13 @@ def forget_history(spark: SparkSession, name: str, now: datetime) -> None:
         raise OutputError(
             f"{name}: a catalog keeps its log, expected one that is Delta's alone: drop its history there"
         )
-    quoted = name if is_catalog_name(name) else f"delta.`{detail['location'].replace('`', '``')}`"
+    table = quoted_name(spark, name) if is_catalog_name(name) else f"delta.{quoted(detail['location'])}"
     if "deletionVectors" in (detail["tableFeatures"] or ()):
-        with_output_errors(name, lambda: spark.sql(f"REORG TABLE {quoted} APPLY (PURGE)"))
+        with_output_errors(name, lambda: spark.sql(f"REORG TABLE {table} APPLY (PURGE)"))
     with _no_retention(spark):
         vacuum(spark, name, 0)
     # The last commit stays in the log beside the checkpoint, so it must be one that names no rows.
-    mark = f"ALTER TABLE {quoted} SET TBLPROPERTIES ('llmrec.history_from' = '{now.isoformat()}')"
+    mark = f"ALTER TABLE {table} SET TBLPROPERTIES ('llmrec.history_from' = '{now.isoformat()}')"
     with_output_errors(name, lambda: spark.sql(mark))
     with_output_errors(name, log.cut)
 

@@ -141,7 +141,7 @@ def create_table(
     if is_catalog_name(name):
         builder = builder.tableName(name)
     else:  # with a name, or the builder puts the path between backticks as it is
-        builder = builder.tableName(f"delta.{_quoted(_absolute(spark, name))}").location(_absolute(spark, name))
+        builder = builder.tableName(f"delta.{quoted(_absolute(spark, name))}").location(_absolute(spark, name))
     if partition_by:
         builder = builder.partitionedBy(partition_by)
     builder = builder.property("delta.enableChangeDataFeed", "true")
@@ -158,12 +158,9 @@ def create_latest(spark: SparkSession, name: str) -> None:
     """
     if not is_catalog_name(name):
         return
-    parser: Any = spark._jsparkSession.sessionState().sqlParser()
-    parts = parser.parseMultipartIdentifier(name)
-    *schema, table = (parts.apply(place) for place in range(parts.size()))
-    quoted, view = (".".join(_quoted(part) for part in (*schema, last)) for last in (table, f"{table}_latest"))
-    last = f"SELECT scene, max(run_date) FROM {quoted} GROUP BY scene"
-    rows = f"SELECT * FROM {quoted} WHERE (scene, run_date) IN ({last})"
+    table, view = quoted_name(spark, name), quoted_name(spark, name, "_latest")
+    last = f"SELECT scene, max(run_date) FROM {table} GROUP BY scene"
+    rows = f"SELECT * FROM {table} WHERE (scene, run_date) IN ({last})"
     try:
         spark.sql(f"CREATE VIEW IF NOT EXISTS {view} AS {rows}")
     except PySparkException as error:
@@ -172,7 +169,16 @@ def create_latest(spark: SparkSession, name: str) -> None:
         ) from error
 
 
-def _quoted(name: str) -> str:
+def quoted_name(spark: SparkSession, name: str, ending: str = "") -> str:
+    """Return the catalog name of a table, its last part with an ``ending``, for SQL: each part quoted."""
+    parser: Any = spark._jsparkSession.sessionState().sqlParser()
+    parts = parser.parseMultipartIdentifier(name)
+    *schema, table = (parts.apply(place) for place in range(parts.size()))
+    return ".".join(map(quoted, (*schema, table + ending)))
+
+
+def quoted(name: str) -> str:
+    """Return ``name`` as SQL quotes one."""
     return f"`{name.replace('`', '``')}`"
 
 
@@ -204,8 +210,8 @@ def replace_night(df: DataFrame, name: str, run_date: date, scene: str) -> None:
     Columns that a table of an older version lacks are added to it. Raises OutputError if it cannot be written, or if
     another run published the same date meanwhile.
     """
-    quoted = scene.replace("\\", "\\\\").replace("'", "\\'")
-    only = f"run_date = '{run_date.isoformat()}' AND scene = '{quoted}'"
+    escaped = scene.replace("\\", "\\\\").replace("'", "\\'")
+    only = f"run_date = '{run_date.isoformat()}' AND scene = '{escaped}'"
     writer = df.write.format("delta").mode("overwrite").option("replaceWhere", only).option("mergeSchema", "true")
     with_output_errors(name, lambda: writer.saveAsTable(name) if is_catalog_name(name) else writer.save(name))
 

@@ -75,10 +75,12 @@ def test_an_export_passes_the_gate_of_any_new_model(
     registry = Registry(f"sqlite:///{folder}/mlflow.db")
     first = registry.find(Address("shop", "champion", None))
     assert first
+    registry.mark_learned("shop", lambda *_: True, "noon")
     assert run("train", folder, *named, "registry.margin=0.9", more=("--export", "int8")) == 0
     assert "is version 2 of shop and its champion" in capsys.readouterr().out
     second = registry.find(Address("shop", "champion", None))
     assert second and second.version == "2"
+    assert registry._client.get_model_version("shop", "2").tags["learned_from_erased_users"] == "noon"
     assert json.loads((second.fetch(folder) / "manifest.json").read_text())["exported"]["from"] == first.sha
     assert run("train", folder, *named, more=("--export", "int8")) == 2
     assert "is in int8 already" in capsys.readouterr().err

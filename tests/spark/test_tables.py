@@ -1,12 +1,18 @@
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
+from llmrec.errors import OutputError
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS, SCHEMAS
 from llmrec.spark.tables import create_latest, create_table, replace_night
 
@@ -54,6 +60,32 @@ def test_a_serving_store_that_copies_only_the_changes_holds_what_the_table_holds
         there = spark.read.format("delta").load(name).select("run_date", "rank", "item_id")
         assert store == {tuple(row) for row in there.collect()}
     assert len(store) == 4
+
+
+@pytest.mark.parametrize(("day", "left"), [(2, {"b"}), (3, {"a", "b"})])
+def test_of_two_runs_that_publish_a_date_at_the_same_moment_one_fails_and_two_dates_are_both_published(
+    day: int, left: set[str], spark: SparkSession, tmp_path: Path
+) -> None:
+    name, other = str(tmp_path / "recommendations"), tmp_path / "other"
+    create_table(spark, name, C.RECOMMENDATIONS, partition_by=C.RUN_DATE)
+
+    def wait(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        (tmp_path / "begun").touch()
+        while not other.exists():
+            time.sleep(0.01)
+        yield from batches
+
+    slow = lists(spark, 2, "a").coalesce(1).mapInPandas(wait, SCHEMAS[C.RECOMMENDATIONS])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(replace_night, slow, name, date(2026, 1, 2), "home")
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        replace_night(lists(spark, day, "b"), name, date(2026, 1, day), "home")
+        other.touch()
+        refused = pytest.raises(OutputError, match="recommendations: another run wrote the same part meanwhile")
+        with refused if day == 2 else nullcontext():
+            first.result()
+    assert {row["item_id"] for row in spark.read.format("delta").load(name).collect()} == left
 
 
 def test_a_row_that_readers_do_not_expect_cannot_get_into_the_table_whoever_writes_it(
