@@ -47,7 +47,7 @@ from llmrec.nn.pretrained import load_backbone, load_tokens
 from llmrec.nn.scorers import make_scorer
 from llmrec.nn.tokens import TextLimits
 from llmrec.pipelines.evaluate import NEW_ITEMS, Metric, measure
-from llmrec.pipelines.judges import stopping_panel
+from llmrec.pipelines.judges import stopping_panel, stopping_users
 from llmrec.pipelines.night import Night, build_catalogue, night_parts, open_night, user_rows
 from llmrec.pipelines.rankers import train_ranker
 from llmrec.pipelines.training import train_scorer, train_sequential
@@ -66,7 +66,8 @@ FROZEN = "frozen"
 LEARN, COUNT = date(2001, 1, 1), date(2002, 1, 1)
 """Ends of the training period and of all that is known before the test period."""
 STARTS = {"train": date(2000, 1, 1), "valid": LEARN, "history": COUNT, "target": date(2003, 1, 1)}
-"""The data has an order and no times: a position is a second after its period's first moment."""
+"""The data has an order and no times: a position is a microsecond after its period's first moment, so that all items
+are as recent as one another to the ranker, which would learn from what was made up otherwise."""
 RUN_DATE = date(2004, 1, 1)
 _Event = tuple[str, str, str, int]
 """User, item, a name of STARTS, place."""
@@ -173,7 +174,7 @@ class Benchmark:
                 tokens,
                 catalogue,
                 examples,
-                stopping_panel(judges),
+                stopping_panel(stopping_users(judges, self.config)),
                 self.config,
                 report,
                 self.work,
@@ -250,7 +251,7 @@ class Benchmark:
 
 
 def _moment(start: date, place: int) -> datetime:
-    return datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + timedelta(seconds=place)
+    return datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + timedelta(microseconds=place)
 
 
 def _before(day: date) -> Column:
