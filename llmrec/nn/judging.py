@@ -41,7 +41,7 @@ class Judged:
     predicted: list[float]
     liked: list[int]
     loss: float
-    """Log loss of the probabilities, summed over the candidates."""
+    """Log loss of the probabilities, summed over the rows of the list."""
 
 
 def judge_user(
@@ -80,7 +80,7 @@ def judge_user(
         pairs=np.bincount(bins, minlength=BINS).tolist(),
         predicted=np.bincount(bins, told, minlength=BINS).tolist(),
         liked=np.bincount(bins, liked, minlength=BINS).astype(int).tolist(),
-        loss=log_loss(probabilities, hits),
+        loss=log_loss(told, liked),
     )
 
 

@@ -38,7 +38,7 @@ class ListFigures:
     hr: Floats
     """HR@10, (U,)."""
     loss: float
-    """Mean log loss of a candidate's probability."""
+    """Mean log loss of the probability of a row."""
     calibration_error: float
 
 

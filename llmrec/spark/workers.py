@@ -159,7 +159,7 @@ def judge(users: DataFrame, parts: NightParts, longest: int) -> DataFrame:
     Input:  one row per user with ``targets``.
     Output: user_id, new_user (without history), targets, lists (array of system, items, auc), found (array of source,
             recall), the sums behind calibration of llmrec's list (arrays over ten bins: pairs, predicted, liked), and
-            loss (log loss, summed over the candidates).
+            loss (log loss, summed over its rows).
     """
 
     def compare(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

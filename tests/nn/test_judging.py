@@ -1,5 +1,7 @@
 """What evaluation is told of one user, on a catalogue whose answers can be read off."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,5 @@ def test_calibration_is_that_of_the_rows_that_are_shown(planted: Catalogue) -> N
     assert sum(judged.predicted) == pytest.approx(sum(row.score for row in shown))
     assert sum(judged.liked) == 1
     assert judged.liked[int(shown[0].score * 10)] == 1
+    told = [shown[0].score, *(1 - row.score for row in shown[1:])]
+    assert judged.loss == pytest.approx(-sum(map(math.log, told)))
