@@ -10,7 +10,8 @@ of them depend on it: what they are worth does not matter here.
 
 A night reads everything. Before the next one, a day later, a share of the users likes another film and a share of the
 films gets another category. That night is scored twice, reading everything and reusing. "scores" is the stage that
-reads, ranks and stages; "whole" the job with all its stages, in a Spark that has been started.
+reads, ranks and stages; "whole" the job with all its stages, in a Spark that has been started. The command fails if a
+row has another item, or if more than a tenth of the pairs or of the users are read.
 """
 
 import os
@@ -43,6 +44,8 @@ DEMO = Path("conf/demo.yaml")
 DATA = Path("demo/data/ml-100k")
 FIRST = date(1998, 4, 23)
 READ, SCORED, REUSED = "users encoded", "pairs scored", "pairs reused"
+_AT_MOST = 0.1
+"""Share of pairs, and of users, that a night of 1 % of changes may read."""
 
 
 def main() -> int:
@@ -82,7 +85,7 @@ def main() -> int:
     apart = float((joined["score"] - joined["score_reusing"]).abs().max())
     print(f"rows {len(joined):,}, with another item {differ:,}, scores apart by at most {apart:.2g}")
     save(args.json, {"nights": rows, "share": share, "rows": len(joined), "rows_that_differ": differ, "apart": apart})
-    return 0
+    return int(differ > 0 or max(share["pairs scored"], share["users encoded"]) > _AT_MOST)
 
 
 def _configure(folder: Path) -> Path:
