@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlparse
 
 # Before mlflow is imported: nothing is sent anywhere, and a server that is down is not waited for.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -71,7 +71,7 @@ class Registered:
         """Return its folder on this host, copied to ``into`` if it is elsewhere. Raises RegistryError."""
         place = urlparse(self.source)
         if place.scheme in ("", "file"):
-            return Path(place.path)
+            return Path(unquote(place.path) if place.scheme else self.source)
         with _explained(self.source):
             into.mkdir(parents=True, exist_ok=True)
             return Path(download_artifacts(artifact_uri=self.source, dst_path=str(into)))

@@ -14,7 +14,7 @@ CHAMPION = Address("shop", "champion", None)
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database of MLflow without models; making its tables takes seconds."""
-    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    path = tmp_path_factory.mktemp("of a shop") / "mlflow.db"
     Registry(f"sqlite:///{path}").open("shop")
     return path
 

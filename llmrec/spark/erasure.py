@@ -18,11 +18,10 @@ from pyspark.sql import types as T
 
 from llmrec import columns as C
 from llmrec.domain.erased import eraser
-from llmrec.domain.table_names import is_catalog_name
 from llmrec.errors import OutputError
 from llmrec.spark.checks import MALFORMED_LINE
 from llmrec.spark.convert import BLANKS, as_text
-from llmrec.spark.tables import open_delta, quoted, quoted_name, with_output_errors
+from llmrec.spark.tables import in_sql, open_delta, with_output_errors
 from llmrec.spark.upkeep import vacuum
 
 _ROWS, _ERASED, _NUMBER = "rows", "erased", "_row_number"
@@ -95,7 +94,7 @@ def forget_history(spark: SparkSession, name: str, now: datetime) -> None:
         raise OutputError(
             f"{name}: a catalog keeps its log, expected one that is Delta's alone: drop its history there"
         )
-    table = quoted_name(spark, name) if is_catalog_name(name) else f"delta.{quoted(detail['location'])}"
+    table = in_sql(spark, name)
     if "deletionVectors" in (detail["tableFeatures"] or ()):
         with_output_errors(name, lambda: spark.sql(f"REORG TABLE {table} APPLY (PURGE)"))
     with _no_retention(spark):

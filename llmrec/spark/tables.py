@@ -141,7 +141,7 @@ def create_table(
     if is_catalog_name(name):
         builder = builder.tableName(name)
     else:  # with a name, or the builder puts the path between backticks as it is
-        builder = builder.tableName(f"delta.{quoted(_absolute(spark, name))}").location(_absolute(spark, name))
+        builder = builder.tableName(in_sql(spark, name)).location(_absolute(spark, name))
     if partition_by:
         builder = builder.partitionedBy(partition_by)
     builder = builder.property("delta.enableChangeDataFeed", "true")
@@ -158,7 +158,7 @@ def create_latest(spark: SparkSession, name: str) -> None:
     """
     if not is_catalog_name(name):
         return
-    table, view = quoted_name(spark, name), quoted_name(spark, name, "_latest")
+    table, view = in_sql(spark, name), in_sql(spark, name, "_latest")
     last = f"SELECT scene, max(run_date) FROM {table} GROUP BY scene"
     rows = f"SELECT * FROM {table} WHERE (scene, run_date) IN ({last})"
     try:
@@ -169,15 +169,17 @@ def create_latest(spark: SparkSession, name: str) -> None:
         ) from error
 
 
-def quoted_name(spark: SparkSession, name: str, ending: str = "") -> str:
-    """Return the catalog name of a table, its last part with an ``ending``, for SQL: each part quoted."""
+def in_sql(spark: SparkSession, name: str, ending: str = "") -> str:
+    """Return what SQL calls the table ``name``, each part quoted, the last one of a catalog name with an ``ending``."""
+    if not is_catalog_name(name):
+        return f"delta.{_quoted(_absolute(spark, name))}"
     parser: Any = spark._jsparkSession.sessionState().sqlParser()
     parts = parser.parseMultipartIdentifier(name)
     *schema, table = (parts.apply(place) for place in range(parts.size()))
-    return ".".join(map(quoted, (*schema, table + ending)))
+    return ".".join(map(_quoted, (*schema, table + ending)))
 
 
-def quoted(name: str) -> str:
+def _quoted(name: str) -> str:
     """Return ``name`` as SQL quotes one."""
     return f"`{name.replace('`', '``')}`"
 

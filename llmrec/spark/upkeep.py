@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from llmrec.spark.tables import open_delta, with_output_errors
+from llmrec.spark.tables import in_sql, open_delta, with_output_errors
 
 _LISTING = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 
@@ -57,9 +57,8 @@ def compact(spark: SparkSession, name: str, only: str | None = None) -> None:
 
     No row changes, and readers of older versions keep their files. Raises OutputError if they cannot be written.
     """
-    optimize = open_delta(spark, name).optimize()
-    where = optimize if only is None else optimize.where(only)
-    with_output_errors(name, where.executeCompaction)
+    where = "" if only is None else f" WHERE {only}"
+    with_output_errors(name, lambda: spark.sql(f"OPTIMIZE {in_sql(spark, name)}{where}"))
 
 
 def vacuum(spark: SparkSession, name: str, days: int) -> None:
