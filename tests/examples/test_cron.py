@@ -1,5 +1,6 @@
 """examples/cron/nightly.sh: with real jobs, and its lock, logs and exit codes with programs of a moment."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -9,12 +10,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+import yaml
 from pyspark.sql import SparkSession
 
-from tests import planted
+from tests import planted, tiny
 
 ROOT = Path(__file__).parents[2]
 NIGHTLY = ROOT / "examples" / "cron" / "nightly.sh"
+SUBMIT = "--master local[2] --driver-memory 1g --driver-java-options -XX:TieredStopAtLevel=1"
+train = importlib.import_module("train")
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
@@ -50,11 +54,16 @@ def quick(tmp_path: Path) -> Path:
 def test_real_jobs_run_as_under_cron_and_the_message_of_one_that_fails_is_for_the_mail(
     spark: SparkSession, tmp_path: Path
 ) -> None:
+    tiny.encoder_folder(tmp_path / "encoder")
     planted.write_sources(tmp_path)
+    config = planted.settings(tmp_path)
+    config["train"]["ranker"] = "popularity"
+    config["spark"] |= {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     settings = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LLMREC_HOME": str(ROOT),
         "LLMREC_CONFIG": f"{tmp_path}/config.yaml", "LLMREC_JOBS": "prepare score report",
-        "LLMREC_SUBMIT_FLAGS": "--master local[2] --driver-memory 1g",
+        "LLMREC_SUBMIT_FLAGS": SUBMIT,
     }  # fmt: skip
     done = run(tmp_path, planted.RUN_DATE, **settings)  # there is no model yet
     assert (done.returncode, done.stdout) == (2, "")
@@ -64,6 +73,13 @@ def test_real_jobs_run_as_under_cron_and_the_message_of_one_that_fails_is_for_th
     assert "[prepare] write: done" in log.read_text()
     assert spark.read.format("delta").load(f"{tmp_path}/lake/events").count() == len(planted.events())
     assert not (tmp_path / "report.html").exists()
+
+    assert train.JOB.run(["--config", f"{tmp_path}/config.yaml", "--run-date", planted.RUN_DATE]) == 0
+    done = run(tmp_path, planted.RUN_DATE, **settings | {"LLMREC_JOBS": "score"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    lists = spark.read.format("delta").load(f"{tmp_path}/lake/recommendations")
+    assert lists.select("user_id").distinct().count() == planted.USERS + 2
+    assert {str(row["run_date"]) for row in lists.select("run_date").collect()} == {planted.RUN_DATE}
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])  # in one of them it is another day

@@ -9,7 +9,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -21,6 +24,13 @@ from tests.scan import files_with
 jobs = {name: importlib.import_module(name) for name in ("prepare", "train", "score", "report", "erase")}
 GONE, NEXT = "zz-planted-user", "2026-02-02"
 """The largest id, so that it stands in the log's statistics."""
+WITH_USERS = ("events", "users", "impressions", "quarantine", "recommendations", "candidates", "denied")
+LEFT = {
+    "score-0123456789ab": "bucket-00000.parquet",
+    "training-0123456789ab": "checkpoint-3/examples.parquet",
+    "0123456789ab": "examples/shard-00000.parquet",
+}
+"""What runs left in the folder work: one that the gates refused, one killed after a checkpoint, one killed before."""
 
 
 def run(job: str, folder: Path, *overrides: str, run_date: str = planted.RUN_DATE, more: tuple[str, ...] = ()) -> int:
@@ -41,26 +51,34 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("erase")
     tiny.encoder_folder(folder / "encoder")
     planted.write_sources(folder)
-    events, users = folder / "events.csv", folder / "users.json"
-    before = events.read_text(), users.read_text()
+    events, users, shown = folder / "events.csv", folder / "users.json", folder / "impressions.csv"
+    shown.write_text(f"request_id,user_id,item_id,clicked,event_time\nr1,u00,red-01,true,{planted.FIRST.isoformat()}")
+    before = {path.name: path.read_text() for path in (events, users, shown)}
     taken = [f"{GONE},red-{n:02d},purchase,{planted.FIRST.replace(day=2 + n).isoformat()}" for n in range(6)]
     refused = f"  {GONE} ,no-such-item,purchase,{planted.FIRST.isoformat()}"
-    events.write_text("\n".join([before[0], *taken, refused, f"purchase,{GONE},red-01"]))
-    users.write_text("\n".join([before[1], json.dumps({"id": GONE, "profile": "blue old song", "segment": "old"})]))
+    profile = json.dumps({"id": GONE, "profile": "blue old song", "segment": "old"})
+    events.write_text("\n".join([events.read_text(), *taken, refused, f"purchase,{GONE},red-01"]))
+    users.write_text("\n".join([users.read_text(), profile]))
+    shown.write_text("\n".join([shown.read_text(), f"r2,{GONE},red-02,false,{planted.FIRST.isoformat()}"]))
+    settings = planted.settings(folder)
+    columns = {name: name for name in ("request_id", "user_id", "item_id", "clicked", "event_time")}
+    settings["sources"]["impressions"] = {**settings["sources"]["events"], "path": str(shown), "columns": columns}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     assert run("prepare", folder) == 0
     assert run("train", folder, "train.max_epochs=1") == 0
     assert run("score", folder) == 0
     assert run("score", folder, run_date=NEXT) == 0
     assert run("report", folder, "report.sample_users=60") == 0
-    for other, content in (("events.csv", before[0]), ("users.json", before[1])):
+    for other, content in before.items():
         (folder / f"with-{other}").write_text((folder / other).read_text())
         (folder / other).write_text(content)
-    killed = folder / "work" / "0123456789ab" / "examples"  # as a run leaves that was killed
-    killed.mkdir(parents=True)
-    (killed / "shard.txt").write_text(GONE)
-    spark.range(1).selectExpr(f"'{GONE}' AS user_id", "'red-02' AS item_id").write.format("delta").save(
-        f"{folder}/lake/denied"
-    )
+    for run_folder, file in LEFT.items():
+        path = folder / "work" / run_folder / file
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"user_id": [GONE], "item_id": ["red-02"]}), path)
+    for table, whose in (("denied", [GONE]), ("candidates", [GONE, "u00"])):
+        supplied = spark.createDataFrame([(user, "red-02") for user in whose], "user_id string, item_id string")
+        supplied.write.format("delta").save(f"{folder}/lake/{table}")
     with_message = spark.read.format("delta").load(f"{folder}/lake/runs").limit(1)
     with_message.withColumn("message", F.lit(f"cannot cast '{GONE}' to a number")).write.format("delta").mode(
         "append"
@@ -74,23 +92,20 @@ def test_nothing_of_an_erased_user_is_in_any_file_and_the_others_rows_are_as_the
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {name.split("/")[1] for name in files_with(folder, GONE) if name.startswith("lake/")}
-    assert places == {"events", "users", "quarantine", "recommendations", "denied", "runs"}
+    assert places == {*WITH_USERS, "runs"}
+    assert {name.split("/")[1] for name in files_with(folder, GONE) if name.startswith("work/")} == set(LEFT)
     assert "report.html" in files_with(folder, GONE)
     assert [name for name in files_with(folder, GONE) if "_delta_log" in name]
-    tables = ("events", "users", "items", "quarantine", "recommendations", "nights")
+    tables = (*WITH_USERS, "items", "nights")
     before = {table: rows(spark, folder, table) for table in tables}
     kept = {path.name for path in (folder / "work" / "kept").rglob("bucket-*")}
 
     capsys.readouterr()
-    assert (
-        run(
-            "erase", folder, f"log.file={folder}/log.jsonl", more=("--users", f"{folder}/users.txt", "--also", "denied")
-        )
-        == 0
-    )
+    named = ("--users", f"{folder}/users.txt", "--also", "candidates", "denied")
+    assert run("erase", folder, f"log.file={folder}/log.jsonl", more=named) == 0
     said = capsys.readouterr().out
     left = files_with(folder, GONE)
-    assert left == {"users.txt", "with-events.csv", "with-users.json"}
+    assert left == {"users.txt", "with-events.csv", "with-users.json", "with-impressions.csv"}
     assert {table: rows(spark, folder, table) for table in tables} == before
     # Their own bucket alone is forgotten, and all of a killed run.
     gone = kept - {path.name for path in (folder / "work" / "kept").rglob("bucket-*")}
@@ -98,9 +113,10 @@ def test_nothing_of_an_erased_user_is_in_any_file_and_the_others_rows_are_as_the
     assert sorted(path.name for path in (folder / "work").iterdir()) == [".at-work", "kept", "locks"]
     told = spark.read.format("delta").load(f"{folder}/lake/runs").filter("job = 'erase'").collect()
     counts = {row["stage"]: row["rows_out"] for row in told}
-    assert {row["counts"]["left"] for row in told if row["stage"] in (*tables, "denied") and row["rows_out"]} == {0}
+    assert {row["counts"]["left"] for row in told if row["stage"] in WITH_USERS and row["rows_out"]} == {0}
     assert (counts["events"], counts["users"], counts["quarantine"]) == (6, 1, 1)  # of the torn line, lengths
-    assert (counts["recommendations"], counts["denied"], counts["messages"]) == (8, 1, 1)
+    assert (counts["impressions"], counts["recommendations"], counts["messages"]) == (1, 8, 1)
+    assert (counts["candidates"], counts["denied"]) == (1, 1)
     assert "version 1 of shop" in said
     assert "still there" not in said
     assert "of the ids are in no table" not in said
@@ -110,7 +126,7 @@ def test_nothing_of_an_erased_user_is_in_any_file_and_the_others_rows_are_as_the
     assert run("erase", folder, more=("--users", f"{folder}/users.txt")) == 0
     said = capsys.readouterr().out
     assert "1 of the ids are in no table and no source that was read" in said
-    assert f"history not touched, as others write them: {folder}/lake/denied;" in said
+    assert f"history not touched, as others write them: {folder}/lake/candidates, {folder}/lake/denied;" in said
     assert {table: rows(spark, folder, table) for table in tables} == before
     assert run("score", folder, run_date="2026-02-03") == 0
     assert run("prepare", folder) == 0
@@ -142,11 +158,12 @@ def test_a_source_that_still_holds_the_user_is_named_and_its_path_is_in_no_table
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = f"sources.events.path={folder}/with-events.csv"
-    assert run("erase", folder, source, more=("--users", f"{folder}/users.txt")) == 0
+    others = (f"tables.location={folder}/no-others", f"tables.names.denied={folder}/lake/denied")
+    assert run("erase", folder, source, *others, more=("--users", f"{folder}/users.txt")) == 0
     said = capsys.readouterr().out
     assert f"still there, and not llmrec's to write: sources.events: {folder}/with-events.csv;" in said
-    told = spark.read.format("delta").load(f"{folder}/lake/runs").filter("stage = 'not touched'").orderBy("started_at")
-    assert told.collect()[-1]["counts"] == {"denied": 0, "sources.events": 7, "sources.users": 0}
+    [told] = spark.read.format("delta").load(f"{folder}/no-others/runs").filter("stage = 'not touched'").collect()
+    assert told["counts"] == {"denied": 0, "sources.events": 7, "sources.users": 0, "sources.impressions": 0}
 
 
 BESIDE = "import sys, time; from pathlib import Path; from llmrec.lock import at_work\n"

@@ -1,16 +1,20 @@
-"""Passwords and hostile text in what a failed job prints, logs and records."""
+"""Passwords and hostile text in what jobs print, log, record and report."""
 
 import importlib
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from llmrec import columns as C
 from llmrec.cli import Job, Run
+from llmrec.spark.schemas import SCHEMAS
+from llmrec.spark.tables import append_table
 
 SECRET = "gr33n-tea%2Fleaf"
 ADDRESS = "http://night:${oc.env:REGISTRY_PASSWORD}@127.0.0.1:9"
-train = importlib.import_module("train")
+train, report = (importlib.import_module(name) for name in ("train", "report"))
 
 
 @pytest.fixture
@@ -39,6 +43,28 @@ def test_the_password_of_a_registry_is_in_no_message_and_no_record(
     assert "registry: http://127.0.0.1:9 failed" in said.err
     assert "registry: http://127.0.0.1:9 failed" in row
     require_untold(said.out, said.err, row)
+
+    publish_one_list(spark, tmp_path)
+    page = tmp_path / SECRET / "report.html"
+    assert report.JOB.run([*config, "--set", f"report.path={page}"]) == 0
+    said, rows = capsys.readouterr(), recorded(spark, tmp_path)
+    assert f"{tmp_path}/***/report.html" in said.out
+    assert "<strong>train</strong>" in page.read_text()
+    require_untold(page.read_text(), said.out, said.err, *rows)
+
+
+def publish_one_list(spark: SparkSession, tmp_path: Path) -> None:
+    """Make the tables that a report is made of."""
+    bought = datetime(2026, 1, 5, tzinfo=timezone.utc)
+    tables = {
+        C.RECOMMENDATIONS: [
+            (date(2026, 2, 1), "u1", "default", 1, "i1", 0.25, ["dense"], "model1", "night1", "Why", 1.0, None)
+        ],
+        C.EVENTS: [("u1", "i2", "buy", bought, None, None, None)],
+        C.ITEMS: [(item, item, *[None] * 6) for item in ("i1", "i2")],
+    }
+    for name, rows in tables.items():
+        append_table(spark.createDataFrame(rows, SCHEMAS[name]).coalesce(1), f"{tmp_path}/lake/{name}")
 
 
 def test_print_config_hides_it(config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
