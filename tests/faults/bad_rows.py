@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
+from llmrec.spark.schemas import SCHEMAS
 from tests.faults.fault import Fault
 from tests.faults.shop import Outcome, Shop, Shops
 
@@ -27,7 +28,9 @@ MALFORMED = "line: malformed"
 _LONG = "x" * 10_000_000
 _AT_ONCE = 20
 _EVENT = ("who", "what", "how", "at", "rating", "words")
-_GOOD = {"who": "u", "what": "tea", "how": "buy", "at": "1700000000", "rating": "1", "words": ""}
+_AT, _OPENED = 1_700_000_000, "2023-11-14T22:13:20Z"
+"""The same moment."""
+_GOOD = {"who": "u", "what": "tea", "how": "buy", "at": str(_AT), "rating": "1", "words": ""}
 
 _letters = st.text("abcdefghijklmnopqrstuvwxyz", max_size=12)
 _word = _letters.map(lambda letters: f"w{letters}")
@@ -88,7 +91,7 @@ def _in(encoding: str, letters: str) -> st.SearchStrategy[bytes]:
 
 
 _ITEM, _USER = {"name": "A tea"}, {"segment": "new"}
-_SHOWN = {"request": "r", "user": "u", "item": "tea", "clicked": True, "at": 1_700_000_000}
+_SHOWN = {"request": "r", "user": "u", "item": "tea", "clicked": True, "at": _AT}
 _TIME = "event_time: unparsable time"
 KINDS = [
     Kind("no-user", "events", "user_id: null or empty", _event("who", keep="how"), _blank, ("", "\u00a0")),
@@ -145,13 +148,6 @@ KINDS = [
 ]  # fmt: skip
 """Beside them, of two items, or users, with one key the second is wrong; see `Corpus`."""
 TWIN = "another row has it too"
-COLUMNS = {
-    "events": ("user_id", "item_id", "text"),
-    "items": ("item_id", "title"),
-    "users": ("user_id", "text", "segment"),
-    "impressions": ("request_id", "position"),
-}
-"""What is compared of good rows."""
 
 
 def drawn(values: st.SearchStrategy[Any], count: int) -> list[Any]:
@@ -181,7 +177,8 @@ class Corpus:
     lines: dict[str, list[bytes]]
     expected: Counter[tuple[str, str, str]]
     """Quarantined rows by table, reason and tag; a malformed line has none."""
-    good: dict[str, Counter[tuple[Any, ...]]]
+    good: dict[str, Counter[str]]
+    """The rows of each table, as `_row` makes them."""
     duplicates: dict[str, int]
 
     def write(self, folder: Path) -> dict[str, Any]:
@@ -234,8 +231,8 @@ def make_corpus() -> Corpus:
         for table, key, two in (("items", "item_id", twin_items), ("users", "user_id", twin_users)):
             lines[table] += [json.dumps({"id": f"twin-{number}", **one}).encode() for one in two]
             expected[table, f"{key}: {TWIN}", tag] += 1
-        good["items"][f"twin-{number}", "A"] += 1
-        good["users"][f"twin-{number}", "A", None] += 1
+        good["items"][_row("items", item_id=f"twin-{number}", title="A")] += 1
+        good["users"][_row("users", user_id=f"twin-{number}", text="A")] += 1
     duplicates = {"events": 50, "items": 0, "users": 0, "impressions": 0}
     lines["events"] += [_event("who")("", "u-0")] * duplicates["events"]
     shuffled = random.Random(1)
@@ -244,9 +241,9 @@ def make_corpus() -> Corpus:
     return Corpus(lines, expected, good, duplicates)
 
 
-def _good_rows(lines: dict[str, list[bytes]]) -> dict[str, Counter[tuple[Any, ...]]]:
+def _good_rows(lines: dict[str, list[bytes]]) -> dict[str, Counter[str]]:
     """Add good rows: plain ones, keys that differ in case or Unicode form alone, and texts of all scripts."""
-    good: dict[str, Counter[tuple[Any, ...]]] = {table: Counter() for table in lines}
+    good: dict[str, Counter[str]] = {table: Counter() for table in lines}
     composed = "Caf\u00e9"
     names = [
         "tea",
@@ -263,10 +260,12 @@ def _good_rows(lines: dict[str, list[bytes]]) -> dict[str, Counter[tuple[Any, ..
             "name": f"A {name}",
             "kinds": ["a", None, " "],
             "media": {"pixels": [0.5, 1.5]},
-            "opens": None,
+            "opens": None if name == "tea" else _OPENED,
         }
         lines["items"].append(json.dumps(row, ensure_ascii=False).encode())
-        good["items"][name, f"A {name}"] += 1
+        opens = None if name == "tea" else _moment(_AT)
+        kept = {"category": ["a"], "media": row["media"], "available_from": opens}
+        good["items"][_row("items", item_id=name, title=f"A {name}", **kept)] += 1
     texts = [
         "",
         '\U0001f375, with "sugar"',
@@ -278,17 +277,36 @@ def _good_rows(lines: dict[str, list[bytes]]) -> dict[str, Counter[tuple[Any, ..
         "caf\u00e9\ttea",
     ]
     for number in range(2_000):
-        cells = {**_GOOD, "who": f"u-{number}", "what": names[number % len(names)], "words": texts[number % len(texts)]}
+        own = {"how": ("buy", "view")[number % 2], "at": str(_AT + number), "rating": str(1 + number % 4)}
+        cells = {"who": f"u-{number}", "what": names[number % len(names)], "words": texts[number % len(texts)], **own}
         lines["events"].append(b",".join(_quoted(cells[name]) for name in _EVENT))
-        good["events"][f"u-{number}", cells["what"], cells["words"] or None] += 1
+        row = _row(
+            "events", user_id=cells["who"], item_id=cells["what"], event=own["how"], event_time=_moment(_AT + number),
+            value=float(own["rating"]), text=cells["words"] or None,
+        )  # fmt: skip
+        good["events"][row] += 1
     for name in ("u", "U", composed, unicodedata.normalize("NFD", composed)):
-        lines["users"].append(json.dumps({"id": name, "profile": "\U0001f375", "segment": None}).encode())
-        good["users"][name, "\U0001f375", None] += 1
+        segment = None if name == "u" else "new"
+        lines["users"].append(json.dumps({"id": name, "profile": "\U0001f375", "segment": segment}).encode())
+        good["users"][_row("users", user_id=name, text="\U0001f375", segment=segment)] += 1
     for number in range(100):
-        row = {**_SHOWN, "request": f"r-{number}", "position": number, "variant": None}
-        lines["impressions"].append(json.dumps(row).encode())
-        good["impressions"][f"r-{number}", number] += 1
+        own = {"position": number, "variant": (None, "a")[number % 2], "clicked": number % 3 == 0}
+        lines["impressions"].append(
+            json.dumps({**_SHOWN, **own, "request": f"r-{number}", "at": _AT + number}).encode()
+        )
+        keys = {"request_id": f"r-{number}", "user_id": _SHOWN["user"], "item_id": _SHOWN["item"]}
+        good["impressions"][_row("impressions", **keys, **own, event_time=_moment(_AT + number))] += 1
     return good
+
+
+def _row(table: str, **values: Any) -> str:
+    """Write a row with all columns of the contract of ``table``; those that are not named are null."""
+    return repr(tuple(values.get(name) for name in SCHEMAS[table].names))
+
+
+def _moment(seconds: int) -> datetime:
+    """Return a time as Spark hands it to Python, by the clock of this place and without its zone."""
+    return datetime.fromtimestamp(seconds)
 
 
 def prepare(shop: Shop, corpus: Corpus) -> Outcome:
@@ -298,8 +316,8 @@ def prepare(shop: Shop, corpus: Corpus) -> Outcome:
     outcome.expect(ended.code == 0, f"prepare ended with {ended.code}: {ended.said[-600:]}")
     if not outcome.survived:
         return outcome
-    for table, columns in COLUMNS.items():
-        there = Counter(map(tuple, shop.table(table).select(*columns).collect()))
+    for table in corpus.lines:
+        there = Counter(_row(table, **row.asDict()) for row in shop.table(table).collect())
         outcome.expect(there == corpus.good[table], f"good rows of {table}: {_differ(there, corpus.good[table])}")
         outcome.compare(there, corpus.good[table])
     tag = F.when(F.col("reason") == MALFORMED, "").otherwise(F.regexp_extract("row", r"bad-\d+-\d+", 0))

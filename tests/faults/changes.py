@@ -61,6 +61,9 @@ def jump_clock(shops: Shops, seconds: int) -> Outcome:
     outcome.expect(ended.code == 0, f"the run ended with {ended.code}: {ended.said[-600:]}")
     stages = shop.table("runs").filter(f"job = 'score' and run_id != '{_earlier_run(shops)}'").collect()
     outcome.expect(bool(stages) and all(0 <= row["seconds"] < 600 for row in stages), "stages took no sensible time")
+    began = {row["stage"]: row["started_at"].timestamp() for row in stages}
+    moved = began.get("gates", 0) - began.get("scores", 0)
+    outcome.expect(seconds <= moved < seconds + 600, f"by runs the clock moved by {moved:.0f} s, expected {seconds}")
     shops.after_rerun(shop, outcome)
     return outcome
 

@@ -7,17 +7,18 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
-from pyspark.sql import functions as F
 
 from llmrec.spark.session import start_session
 from tests import planted
 from tests.faults.changes import set_clock, with_clock
 from tests.faults.fault import Fault
+from tests.faults.lists import check_lists
 from tests.faults.processes import Started
 from tests.faults.shop import SESSION, Outcome, Shop, Shops
 
@@ -39,6 +40,8 @@ def many_nights(shops: Shops, nights: int = NIGHTS) -> Outcome:
     outcome.expect(len(found) == nights, f"{len(found)} nights of {nights}: {said[-2000:]}")
     for night in found:
         outcome.problems += [f"{night['night']}: {problem}" for problem in night["problems"]]
+        outcome.lost_rows += night["lost_rows"]
+        outcome.doubled_rows += night["doubled_rows"]
     if len(found) == nights >= 3 * _KEPT:
         for what in found[0]["sizes"]:
             before, last = (
@@ -57,13 +60,12 @@ def main(place: str, nights: str) -> None:
         day = date.fromisoformat(planted.RUN_DATE) + timedelta(days=number)
         set_clock(folder, number * 24 * 3600)
         _write_sources(folder, day)
-        problems = []
+        outcome = Outcome()
         for job in ("prepare", "score", *(["maintain"] if number % _MAINTAINED == 0 else [])):
             ended = shop.run(job, f"maintain.keep_days={_KEPT}", day=day.isoformat())
-            if ended.code:
-                problems.append(f"{job} ended with {ended.code}: {ended.said[-400:]}")
-        problems += _broken(shop, day)
-        print(_MARK + json.dumps({"night": str(day), "problems": problems, "sizes": _sizes(folder)}), flush=True)
+            outcome.expect(ended.code == 0, f"{job} ended with {ended.code}: {ended.said[-400:]}")
+        _check(shop, day, outcome)
+        print(_MARK + json.dumps({"night": str(day), "sizes": _sizes(folder), **asdict(outcome)}), flush=True)
 
 
 def _write_sources(folder: Path, day: date) -> None:
@@ -95,26 +97,12 @@ def _taken(when: date) -> Iterator[tuple[str, str]]:
     yield f"new-{when}", _guest(when)
 
 
-def _broken(shop: Shop, day: date) -> list[str]:
-    """Return the promises that the lists of ``day`` do not keep."""
-    rows = shop.table("recommendations").filter(F.col("run_date") == day)
-    lists = rows.groupBy("user_id").agg(F.count("*").alias("rows"), F.countDistinct("item_id").alias("items")).collect()
-    users = {row["user_id"] for row in shop.table("events").select("user_id").distinct().collect()}
-    users |= {row["user_id"] for row in shop.table("users").select("user_id").collect()}
-    items = {row["item_id"] for row in shop.table("items").collect()}
-    problems = []
-    if {row["user_id"] for row in lists} != users:
-        problems.append(f"{len(lists)} users have lists, expected {len(users)}")
-    if any(row["rows"] != 4 or row["items"] != 4 for row in lists):
-        problems.append("a list has not four distinct items")
-    if rows.join(shop.table("events"), ["user_id", "item_id"], "left_semi").count():
-        problems.append("someone is recommended what they had")
-    if {row["item_id"] for row in rows.select("item_id").collect()} - items:
-        problems.append("an item is recommended that is no longer there")
+def _check(shop: Shop, day: date, outcome: Outcome) -> None:
+    """Check what the tables promise of ``day``."""
+    check_lists(shop, day, outcome)
     days = {row[0] for row in shop.table("recommendations").select("run_date").distinct().collect()}
-    if max(days) != day or min(days) < day - timedelta(days=_KEPT + _MAINTAINED - 1):
-        problems.append(f"there are lists of {min(days)} to {max(days)}")
-    return problems
+    kept = max(days) == day and min(days) >= day - timedelta(days=_KEPT + _MAINTAINED - 1)
+    outcome.expect(kept, f"there are lists of {min(days)} to {max(days)}")
 
 
 def _sizes(folder: Path) -> dict[str, Any]:
