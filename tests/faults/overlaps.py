@@ -26,7 +26,7 @@ def run_beside(shops: Shops) -> Outcome:
         outcome.expect(same.code == 2, f"a second run of the date ended with {same.code}: {same.said[-600:]}")
         outcome.expect("is at work on the same; expected one at a time" in same.said, f"it said {same.said[-600:]}")
     shops.untouched(shop, outcome)
-    other = shop.run("score", day=_NEXT_DAY)
+    other = shop.run("score", "gates.nights=0", day=_NEXT_DAY)  # the night before it had other settings
     outcome.expect(other.code == 0, f"the run of another date ended with {other.code}: {other.said[-600:]}")
     published = _rows(shop, _NEXT_DAY)
     held.send(signal.SIGCONT)
