@@ -11,9 +11,9 @@ may be recommended, those of the history too. Of each row the target's place cou
 
 "without" a part is a ranker of its own that never saw the part's features, nor the candidates that only this part
 brought. llmrec is the better of the rankers without BERT and without the pair scorer, unless the whole one clearly
-beats it, on valid users whom the trees had not seen: train decides so in the job. An event after a user's first row of
-a period is of that period, whatever the file says (bench/next_rows.py). "frozen" is all but the pair scorer, with the
-encoder as it was before fine-tuning; its minutes are not among those of the job.
+beats it, on valid rows that the trees had not seen: train decides so in the job. Each row is a user of its own there.
+An event after a user's first row of a period is of that period, whatever the file says (bench/next_rows.py). "frozen"
+is all but the pair scorer, with the encoder as it was before fine-tuning; its minutes are not among those of the job.
 """
 
 import sys
@@ -192,7 +192,7 @@ class Benchmark:
         shipped = ship_folder(self.spark, self.work / model, f"{model}-sequential", self.work)
         rankers = train_ranker(valid, night_parts(shipped, learned, config, LEARN), config)
         gains = ", ".join(f"{name} {value:.4f}" for name, value in rankers.fitted.items() if name.startswith("dcg"))
-        print(f"{model}, valid users whom the trees had not seen: {gains}")
+        print(f"{model}, valid rows that the trees had not seen: {gains}")
         catalogue, counted = self._catalogue(model, until)
         finish_model(self.work / model, rankers.ranker, {}, rankers.ablations)
         complete = ship_folder(self.spark, self.work / model, f"{model}-complete", self.work)
