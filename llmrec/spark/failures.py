@@ -11,7 +11,8 @@ from llmrec.errors import InputTableError, LlmrecError, OutputError
 
 _IN_WORKER = re.compile(r"^llmrec\.errors\.(\w+): (.+)$", re.MULTILINE)
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.(\w+)\] Encountered error while reading file (\S+?)\.?\s")
-_CAUSE = re.compile(r"^Caused by: [\w.$]+: (.+)$", re.MULTILINE)
+_CAUSE = re.compile(r"^(?:Caused by)?: [\w.$]+: (.+)$", re.MULTILINE)
+"""py4j's own first line is followed by one that begins with a colon."""
 _GONE = "FILE_NOT_EXIST"
 _NO_ROOM = {ENOSPC, EDQUOT, EROFS}
 _CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$")

@@ -138,7 +138,7 @@ FAULTS = [
         ("a cut Delta log", partial(cut_log, keep=0.5),
          r"lake/events: its Delta log cannot be read \(Unexpected end-of-input", "score"),
         ("an empty commit in a Delta log", partial(cut_log, keep=0),
-         r"lake/events: its Delta log cannot be read \(", "score"),
+         r"lake/events: its Delta log cannot be read \(\[DELTA_STATE_RECOVER_ERROR\]", "score"),
         ("a cut Parquet file of a source", corrupt_source,
          r"sources\.events: .*events\.csv: cannot be read: Checksum error", "prepare"),
         ("half a model", half_a_model, r"model holds no manifest\.json; expected a folder written by", "score"),
