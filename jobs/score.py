@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from llmrec import columns as C
@@ -51,7 +49,7 @@ from llmrec.spark.pseudonyms import fingerprint, with_identities
 from llmrec.spark.schemas import RECOMMENDATION_CONSTRAINTS
 from llmrec.spark.shipping import ship_folder
 from llmrec.spark.sources import read_source, source_errors
-from llmrec.spark.staging import drop_damaged, finished_buckets, stage_lists, staged_lists
+from llmrec.spark.staging import damaged_dropped, finished_buckets, stage_lists, staged_lists
 from llmrec.spark.tables import create_latest, create_table, replace_night
 from llmrec.spark.vector_cache import ensure_vectors
 from llmrec.spark.workers import NightParts
@@ -108,7 +106,7 @@ def main(run: Run) -> None:
     secret = fingerprint(run.secret(PSEUDONYMS)) if config.privacy.pseudonyms else None
     key = scoring_key(run.day, model.version, run.commits, stage.counts, config, secret)
     lists = _score(run, model, parts, night, users, eligible, key)
-    with run.stage("gates") as stage:
+    with run.stage("gates") as stage, damaged_dropped(lists.folder):
         if config.privacy.pseudonyms:
             lists = _with_ids(run, lists)
         tonight = figures_of_night(
@@ -124,7 +122,8 @@ def main(run: Run) -> None:
         if stage.message:
             run.say(f"gates: {stage.message}")
     with run.stage("publish") as stage:
-        replace_night(lists.rows, target, run.day, config.score.scene)
+        with damaged_dropped(lists.folder):
+            replace_night(lists.rows, target, run.day, config.score.scene)
         row = night_row(spark, replace(tonight, forced=bool(reasons)), config.score.scene, run.run_id)
         with _published(f"{target}: {run.day}"):
             replace_night(row, run.table(C.NIGHTS), run.day, config.score.scene)
@@ -177,19 +176,13 @@ def _score(
         )
         again_before = config.rules.again_before(run.day)
         try:
-            missing = users_without(staged)
-            stage.counts = check_lists(
-                rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before
-            )
+            with damaged_dropped(folder):
+                missing = users_without(staged)
+                stage.counts = check_lists(
+                    rows, night, top_n=config.score.top_n, eligible=eligible, again_before=again_before
+                )
         except (WrongListsError, InputTableError):
             shutil.rmtree(folder, ignore_errors=True)  # or the next run would go on with the same lists
-            raise
-        except (PySparkException, Py4JJavaError) as error:
-            if damaged := drop_damaged(folder):
-                raise OutputError(
-                    f"work: {folder}: {', '.join(damaged)} could not be read and is removed; expected lists as they "
-                    "were staged: the same line again makes these anew and keeps the others"
-                ) from error
             raise
         stage.rows_out = stage.counts["rows"]
         stage.counts |= read

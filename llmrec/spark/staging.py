@@ -7,19 +7,23 @@ which gets its name when it is whole; so the folder must be one that all hosts s
 import os
 import re
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark import TaskContext
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from llmrec import columns as C
 from llmrec.domain.permissions import keep_from_others
+from llmrec.errors import OutputError
 from llmrec.spark.kept_files import KeptFiles
 from llmrec.spark.paths import pattern
 from llmrec.spark.tables import with_output_errors
@@ -87,13 +91,28 @@ def staged_lists(spark: SparkSession, folder: Path) -> DataFrame:
     return spark.read.schema(_STAGED).parquet(*paths) if paths else spark.createDataFrame([], _STAGED)
 
 
-def drop_damaged(folder: Path) -> list[str]:
-    """Delete the files of ``folder`` that cannot be read, so that their lists are made anew; return their names."""
+@contextmanager
+def damaged_dropped(folder: Path) -> Iterator[None]:
+    """Read the lists in ``folder`` within; files of them that cannot be read are deleted, or no rerun could go on.
+
+    Raises OutputError naming these.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        if damaged := _drop_damaged(folder):
+            raise OutputError(
+                f"work: {folder}: {', '.join(damaged)} could not be read and is removed; expected lists as they were "
+                "staged: the same line again makes these anew and keeps the others"
+            ) from error
+        raise
+
+
+def _drop_damaged(folder: Path) -> list[str]:
     dropped = []
-    for path in sorted(folder.glob("*")):
+    for path in sorted(one for one in folder.glob("*") if _NAME.fullmatch(one.name)):
         try:
-            for _ in pq.ParquetFile(path).iter_batches() if _NAME.fullmatch(path.name) else ():
-                pass
+            deque(pq.ParquetFile(path).iter_batches(), maxlen=0)
         except (OSError, pa.ArrowException):
             path.unlink(missing_ok=True)
             dropped.append(path.name)

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -71,8 +73,27 @@ def test_a_night_killed_while_it_scores_goes_on_and_publishes_what_it_would_have
     assert not list((folder / "work").glob("score-*"))
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def garble_reasons(path: Path) -> None:
+    """Write zeros over a column that only the publication reads."""
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    [column] = [one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == "reason"]
+    start = column.dictionary_page_offset or column.data_page_offset
+    whole = bytearray(path.read_bytes())
+    whole[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", [cut, garble_reasons])
 def test_lists_that_wait_and_are_damaged_meanwhile_are_made_anew_by_the_run_after_the_next(
-    spark: SparkSession, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    damage: Callable[[Path], None],
+    spark: SparkSession,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     night = arguments(folder, "score.partitions=3")
     assert jobs["score"].JOB.run(night) == 0
@@ -86,7 +107,7 @@ def test_lists_that_wait_and_are_damaged_meanwhile_are_made_anew_by_the_run_afte
         assert jobs["score"].JOB.run(night) == 2
     [left] = (folder / "work").glob("score-*")
     damaged, whole = left / "bucket-00000.parquet", left / "bucket-00001.parquet"
-    damaged.write_bytes(damaged.read_bytes()[:-100])
+    damage(damaged)
     made = whole.stat().st_mtime_ns
     capsys.readouterr()
     assert jobs["score"].JOB.run(night) == 2
