@@ -6,8 +6,8 @@ from tests.faults import kills
 from tests.faults.fault import Fault
 from tests.faults.shop import Outcome, Shops
 
-SOME = [*kills.FAULTS[: kills.MOMENTS : 3], *kills.FAULTS[kills.MOMENTS :]]
-"""Every third moment, and two that are known; bench.faults goes through all."""
+SOME = [*kills.FAULTS[: kills.MOMENTS : 2], *kills.FAULTS[kills.MOMENTS :]]
+"""Every other moment, and two that are known; bench.faults goes through all."""
 
 
 @pytest.mark.faults
