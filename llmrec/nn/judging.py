@@ -12,7 +12,7 @@ from llmrec.domain.metrics import auc, log_loss
 from llmrec.domain.ranking import best_first
 from llmrec.domain.users import Items
 from llmrec.nn.ablations import ABLATIONS, Ablation
-from llmrec.nn.catalogue import Floats
+from llmrec.nn.catalogue import Floats, Longs
 from llmrec.nn.fusion import Fusion
 from llmrec.nn.recommender import Recommender, Scored
 from llmrec.nn.sources import SOURCES
@@ -54,13 +54,14 @@ def judge_user(
     """
     probabilities = recommender.probabilities(scored)
     items, features = scored.proposals.items, scored.features
-    best = best_first(probabilities, recommender.catalogue.popularity_place[items])
+    ties = recommender.catalogue.popularity_place[items]  # the same for all systems, or one of them has luck
+    best = best_first(probabilities, ties)
     orders = {
         LLMREC: items[best],
         **{source: scored.answers[source].best(len(recommender.catalogue)) for source in ALONE},
-        **{source: _rank_by(scored.proposals.scored_by(source), items) for source in AMONG},
-        BERT: _rank_read(items, features[:, COLUMN["pair_logit"]]),
-        **{one.name: _rank_without(one, ablations.get(one.name), scored) for one in ABLATIONS},
+        **{source: _rank_by(scored.proposals.scored_by(source), items, ties) for source in AMONG},
+        BERT: _rank_read(items, features[:, COLUMN["pair_logit"]], ties),
+        **{one.name: _rank_without(one, ablations.get(one.name), scored, ties) for one in ABLATIONS},
     }
     rankable = int(recommender.catalogue.available.sum() - recommender.catalogue.available[scored.user.excluded].sum())
     wanted = set(targets.tolist())
@@ -84,24 +85,24 @@ def judge_user(
     )
 
 
-def _rank_without(ablation: Ablation, ranker: Fusion | None, scored: Scored) -> Items:
+def _rank_without(ablation: Ablation, ranker: Fusion | None, scored: Scored, ties: Longs) -> Items:
     """Rank what the other sources propose; nothing, where the model has no ranker for it."""
     if ranker is None:
         return np.zeros(0, np.int32)
     kept = ablation.candidates(scored.proposals.sources)
-    items = scored.proposals.items[kept]
-    return items[best_first(ranker.probabilities(ablation.features(scored.features[kept])), items)]
+    probabilities = ranker.probabilities(ablation.features(scored.features[kept]))
+    return scored.proposals.items[kept][best_first(probabilities, ties[kept])]
 
 
-def _rank_by(scores: Floats, items: Items) -> Items:
+def _rank_by(scores: Floats, items: Items, ties: Longs) -> Items:
     """Rank the candidates by what a source says; none, where it says nothing of any: an order by index is no answer."""
-    return items[best_first(scores, items)] if scores.any() else items[:0]
+    return items[best_first(scores, ties)] if scores.any() else items[:0]
 
 
-def _rank_read(items: Items, logits: Floats) -> Items:
+def _rank_read(items: Items, logits: Floats, ties: Longs) -> Items:
     """Rank the candidates that the pair scorer read."""
     read = np.isfinite(logits)
-    return items[read][best_first(logits[read], items[read])]
+    return items[read][best_first(logits[read], ties[read])]
 
 
 def _recall(scored: Scored, hits: npt.NDArray[np.bool_], wanted: int) -> list[Mapping[str, object]]:

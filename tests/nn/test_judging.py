@@ -1,11 +1,13 @@
 """What evaluation is told of one user, on a catalogue whose answers can be read off."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from llmrec import columns as C
+from llmrec.nn.ablations import ABLATIONS
 from llmrec.nn.candidates import CandidateSizes
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.judging import LLMREC, judge_user
@@ -57,6 +59,16 @@ def test_the_list_that_is_judged_is_the_one_that_is_published(planted: Catalogue
     judged = judge_user(one, {}, scored, items(1), longest=8)
     [ranked] = [entry["items"] for entry in judged.lists if entry["system"] == LLMREC]
     assert ranked == [int(row.item_id) for row in one.top(scored, 8)]
+
+
+def test_systems_that_score_alike_have_the_same_list(tmp_path: Path) -> None:
+    names = [f"{colour} {thing}" for colour in ("red", "blue") for thing in ("tea", "cup", "pot", "book")]
+    one = shop(tiny.catalogue(tmp_path / "catalogue", names, taken=[1, 2, 3, 4, 5, 6, 7, 8]))
+    [scored] = one.score([tiny.user("u", [])])
+    same = {ablation.name: tiny.fusion("covisitation") for ablation in ABLATIONS}
+    lists = {entry["system"]: entry["items"] for entry in judge_user(one, same, scored, items(1), longest=8).lists}
+    for name in same:
+        assert lists[name] == lists[LLMREC] == [7, 6, 5, 4, 3, 2, 1, 0]
 
 
 def test_calibration_is_that_of_the_rows_that_are_shown(planted: Catalogue) -> None:
