@@ -25,9 +25,9 @@ from llmrec.nn.artifact import ModelInfo
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
+    counts_needed,
     night_parts,
     open_night,
-    relations_needed,
     require_ranker,
     user_rows,
     with_texts_of,
@@ -94,13 +94,20 @@ def main(run: Run) -> None:
         stage.rows_in, stage.rows_out = of_events.total, eligible
         stage.counts = {"events": stage.rows_in, "users": eligible}
     with run.stage("catalogue") as stage:
+        failed = list[str]()
+
+        def left_out(name: str, error: Exception) -> None:
+            failed.append(name)
+            run.say(f"candidates.{name}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
+
         catalogue = build_catalogue(
             night, night.events, users, vectors, config, work / "catalogue", run.day,
-            relations=relations_needed(config), without_failed=True, say=run.say,
+            wanted=counts_needed(config), left_out=left_out,
         )  # fmt: skip
         stage.rows_out = len(catalogue)
         stage.counts = {"items": len(catalogue), "available": int(catalogue.available.sum())}
         stage.counts |= {f"{name} pairs": len(related.items) for name, related in catalogue.related.items()}
+        stage.counts |= {f"{name} failed": 1 for name in failed}
     shelves = ship_folder(spark, work / "catalogue", f"catalogue-{run.run_id}", work)
     parts = replace(night_parts(shipped, shelves, config, run.day), without_failed=True)
     secret = fingerprint(run.secret(PSEUDONYMS)) if config.privacy.pseudonyms else None

@@ -45,9 +45,9 @@ from llmrec.pipelines.judges import stopping_panel, stopping_users
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
+    counts_needed,
     night_parts,
     open_night,
-    relations_needed,
     reread_catalogue,
     with_texts_of,
 )
@@ -98,8 +98,8 @@ def main(run: Run) -> None:
         version = save_encoder(work / "base", scorer, tokens)
         base = ship_folder(spark, work / "base", f"base-{run.run_id}", work)
         vectors, stage.counts = ensure_vectors(spark, cache, night.items, base, version)
-        wanted = relations_needed(config)
-        before = build_catalogue(night, learning, rows, vectors, config, work / "before", until, relations=wanted)
+        needed = counts_needed(config)
+        before = build_catalogue(night, learning, rows, vectors, config, work / "before", until, wanted=needed)
         stage.rows_out = len(before)
     with run.stage("fine-tuning") as stage:
         outcome = checkpoints = None

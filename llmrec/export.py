@@ -29,10 +29,10 @@ from llmrec.pipelines.judges import stopping_panel, stopping_users, teaching_use
 from llmrec.pipelines.night import (
     Night,
     build_catalogue,
+    counts_needed,
     night_parts,
     open_night,
     precision_of,
-    relations_needed,
     reread_catalogue,
     with_texts_of,
 )
@@ -116,9 +116,9 @@ def export_model(run: Run) -> None:
         vectors, stage.counts = ensure_vectors(
             run.spark, run.table(C.ITEM_VECTORS), night.items, shipped, original.encoder_version
         )
-        relations = relations_needed(config)
+        needed = counts_needed(config)
         catalogue = build_catalogue(
-            night, held.learning, held.rows, vectors, config, work / "before", until, relations=relations
+            night, held.learning, held.rows, vectors, config, work / "before", until, wanted=needed
         )
     with run.stage("smaller model"):
         set_up_torch()

@@ -46,8 +46,9 @@ def write_index(folder: Path, vectors: Floats, available: Bools) -> None:
     for start in range(0, len(ids), _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
         index.add_with_ids(vectors[some], some)
-    (folder / _FILE).unlink(missing_ok=True)  # not written into: it may be a link to that of another catalogue
-    faiss.write_index(index, str(folder / _FILE))
+    part = folder / f"{_FILE}.part"  # half an index is none; and the file may be a link to that of another catalogue
+    faiss.write_index(index, str(part))
+    part.replace(folder / _FILE)
 
 
 def open_index(folder: Path) -> "ApproximateIndex | None":

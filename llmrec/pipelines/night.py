@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from llmrec.domain.rules import ListRules
 from llmrec.errors import ArtifactError, InputTableError
 from llmrec.nn.approximate import require_faiss, write_index
 from llmrec.nn.candidates import CandidateSizes
-from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, Floats, write_catalogue, write_reread
+from llmrec.nn.catalogue import GROUP, RELATIONS, Catalogue, write_catalogue, write_reread
 from llmrec.nn.ease import ease
 from llmrec.nn.linear import Precision
 from llmrec.nn.neighbours import no_neighbours
@@ -40,6 +41,9 @@ from llmrec.spark.shipping import Shipped
 from llmrec.spark.splits import LIKES, before, days_before, first_moment, likes
 from llmrec.spark.users import COUNTED, add_profiles, add_supplied, exclude_denied, gather_users
 from llmrec.spark.workers import NightParts
+
+LeftOut = Callable[[str, Exception], None]
+"""Takes the name of a part of the catalogue and what came up."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,15 @@ def open_night(
     )
 
 
-def relations_on(config: Config) -> Collection[str]:
-    """Return what is counted of users and items together: RELATIONS, and the factors of ALS if they are asked for."""
-    return RELATIONS if not config.candidates.als else (*RELATIONS, C.ALS)
+def counted_on(config: Config) -> Collection[str]:
+    """Return what is counted of users and items together: RELATIONS, and factors (ALS) and segments if asked for."""
+    sizes = {C.ALS: config.candidates.als, C.BY_SEGMENT: config.candidates.segment}
+    return (*RELATIONS, *(name for name, size in sizes.items() if size))
 
 
-def relations_needed(config: Config) -> Collection[str]:
-    """Return those of `relations_on` that the ranker goes by."""
-    return relations_on(config) if config.train.ranker not in SOURCES else {config.train.ranker}
+def counts_needed(config: Config) -> Collection[str]:
+    """Return those of `counted_on` that the ranker goes by."""
+    return counted_on(config) if config.train.ranker not in SOURCES else {config.train.ranker}
 
 
 def require_ranker(manifest: Mapping[str, Any], config: Config) -> None:
@@ -154,9 +159,8 @@ def build_catalogue(
     folder: Path,
     until: date,
     *,
-    relations: Collection[str] | None = None,
-    without_failed: bool = False,
-    say: Callable[[str], None] = print,
+    wanted: Collection[str] | None = None,
+    left_out: LeftOut | None = None,
 ) -> Catalogue:
     """Write the catalogue of ``events`` to ``folder``.
 
@@ -168,9 +172,8 @@ def build_catalogue(
         config: gives the popularity window and the number of neighbours.
         folder: where it is written; must not exist.
         until: the day on which the popularity window ends.
-        relations: those that are counted, the others know nothing; None: `relations_on`.
-        without_failed: whether a relation that cannot be counted is left out, with a message, instead of raising.
-        say: tells what was left out.
+        wanted: what is counted, the rest knows nothing; None: `counted_on`.
+        left_out: told of each part that failed and is left out; None: an error is raised.
     """
     counts = popularity(events, until, config.candidates.popularity_days)
     kinds = dict.fromkeys((C.CATEGORY, C.ATTRIBUTES, *config.rules.at_most))
@@ -185,21 +188,14 @@ def build_catalogue(
     table = whole.toArrow()
     if table[INDEX].to_pylist() != list(range(night.items.count())):  # arrays are read by index
         raise RuntimeError(f"catalogue: {len(table)} items have vectors, expected all {night.items.count()}")
-    wanted = relations_on(config) if relations is None else relations
-    segments = None
-    if config.candidates.segment and config.train.ranker not in SOURCES:
-        segments = popularity_by_segment(
-            events, night.users, until, config.candidates.popularity_days, config.candidates.neighbours
-        ).toArrow()
-    counted = rows.filter(F.size(COUNTED) > 0)
-    related, factors, failed = _relations(counted, len(table), config, wanted, folder.with_name("checkpoints"))
-    if failed and not without_failed:
-        raise next(iter(failed.values()))
-    for relation, error in failed.items():
-        say(f"candidates.{relation}: failed, the night goes on without it ({' '.join(str(error).split())[:300]})")
-    catalogue = write_catalogue(folder, table, related, segments, factors)
+    ways = _ways(night, events, rows, len(table), config, until, folder.with_name("checkpoints"))
+    names = counted_on(config) if wanted is None else wanted
+    found = {name: _unless_failed(name, ways[name], left_out) for name in ways if name in names}
+    related = {name: no_neighbours() if found.get(name) is None else found[name] for name in RELATIONS}
+    catalogue = write_catalogue(folder, table, related, found.get(C.BY_SEGMENT), found.get(C.ALS))
     if config.candidates.dense_search == "approximate":
-        write_index(folder, catalogue.vectors, catalogue.available)
+        cluster = partial(write_index, folder, catalogue.vectors, catalogue.available)
+        _unless_failed("dense_search", cluster, left_out)
     return catalogue
 
 
@@ -217,26 +213,32 @@ def _days_available(until: date) -> Column:
     return F.when(F.col(C.AVAILABLE_FROM) <= first_moment(until), days_before(until, F.col(C.AVAILABLE_FROM)))
 
 
-def _relations(
-    counted: DataFrame, items: int, config: Config, wanted: Collection[str], checkpoints: Path
-) -> tuple[dict[str, pa.Table], Floats | None, dict[str, Exception]]:
-    """Return all RELATIONS (item, neighbour, weight), the items' factors, and what came up for those that failed."""
-    neighbours = config.candidates.neighbours
-    takers = count_takers(counted, items)
-    ways: dict[str, Callable[[], Any]] = {
+def _ways(
+    night: Night, events: DataFrame, rows: DataFrame, items: int, config: Config, until: date, checkpoints: Path
+) -> dict[str, Callable[[], Any]]:
+    """Return how each of `counted_on` is counted."""
+    sizes, counted = config.candidates, rows.filter(F.size(COUNTED) > 0)
+    neighbours, takers = sizes.neighbours, count_takers(counted, items)
+    return {
         C.COVISITATION: lambda: covisitation(counted, takers, neighbours).toArrow(),
         C.USER_BASED: lambda: taken_by_alike(counted, neighbours).toArrow(),
         C.NEXT: lambda: followers(counted, takers, neighbours, itself=config.rules.repeats).toArrow(),
         C.EASE: lambda: solve_ease(counted, items, config),
         C.ALS: lambda: item_factors(counted, items, config.train.seed, checkpoints),
+        C.BY_SEGMENT: lambda: popularity_by_segment(
+            events, night.users, until, sizes.popularity_days, neighbours
+        ).toArrow(),
     }
-    found, failed = dict[str, Any](), dict[str, Exception]()
-    for name in (name for name in ways if name in wanted):
-        try:
-            found[name] = ways[name]()
-        except Exception as error:
-            failed[name] = error
-    return {name: found.get(name, no_neighbours()) for name in RELATIONS}, found.get(C.ALS), failed
+
+
+def _unless_failed(name: str, make: Callable[[], Any], left_out: LeftOut | None) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        if left_out is None:
+            raise
+        left_out(name, error)
+        return None
 
 
 def solve_ease(counted: DataFrame, items: int, config: Config) -> pa.Table:

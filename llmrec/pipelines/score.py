@@ -41,7 +41,7 @@ def scoring_key(
         run_date: the night.
         model_version: of the model.
         tables: what was read of the tables.
-        counted: what was counted for the catalogue; it lacks what could not be.
+        counted: what was counted for the catalogue; it names what could not be.
         config: all settings; how far a night may be from others and who is told of it change no list.
         pseudonyms: fingerprint of their key; None where there are none.
     """

@@ -105,21 +105,27 @@ def test_approximate_search_that_is_asked_for_every_item_gives_the_same_lists(
     assert_df_equality(lists["approximate"], lists["exact"], ignore_row_order=True, ignore_nullable=True)
 
 
-def test_a_night_whose_followers_cannot_be_counted_goes_on_without_them_and_says_so(
+def test_a_night_goes_on_without_what_cannot_be_counted_and_says_so(
     spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def followers(*_: object, **__: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise MemoryError("no room")
 
     before = published(spark, folder).count()
-    monkeypatch.setattr("llmrec.pipelines.night.followers", followers)
-    assert run("score", folder) == 0
-    assert "candidates.next: failed, the night goes on without it (no room)" in capsys.readouterr().out
+    for part in ("followers", "popularity_by_segment", "write_index"):
+        monkeypatch.setattr(f"llmrec.pipelines.night.{part}", broken)
+    assert run("score", folder, "candidates.dense_search=approximate", "candidates.segment=10") == 0
+    said = capsys.readouterr().out
+    for name in ("next", "segment", "dense_search"):
+        assert f"candidates.{name}: failed, the night goes on without it (no room)" in said
     assert published(spark, folder).count() == before
     counts = (
         table(spark, folder, "runs").filter("job = 'score' and stage = 'catalogue'").orderBy("started_at").collect()
     )
     assert [row["counts"]["next pairs"] > 0 for row in counts[-2:]] == [True, False]
+    assert {name for name in counts[-1]["counts"] if name.endswith(" failed")} == {
+        "next failed", "segment failed", "dense_search failed",
+    }  # fmt: skip
     monkeypatch.undo()
     assert run("score", folder) == 0
 
@@ -152,6 +158,29 @@ def test_lists_keep_the_rules_of_the_shop(spark: SparkSession, folder: Path) -> 
     assert rows.filter("item_id = 'blue-03'").count() == 0
     categories = table(spark, folder, "items").select("item_id", F.explode("category").alias("category"))
     assert rows.join(categories, "item_id").groupBy("user_id", "category").count().agg(F.max("count")).head()[0] == 2
+
+
+def test_lists_have_no_low_scores_try_out_new_items_and_take_candidates_from_a_table(
+    spark: SparkSession, folder: Path
+) -> None:
+    asked = [("u02", "red-09", "shelf", 1.0), ("u02", "no such item", "shelf", 1.0)]
+    frame = spark.createDataFrame(asked, "user_id string, item_id string, source string, source_score double")
+    frame.write.format("delta").save(f"{folder}/asked")
+    least = published(spark, folder).approxQuantile("score", [0.7], 0.0)[0]
+    overrides = [f"rules.min_score={least}", "rules.explore_share=0.5", "rules.explore_below=1000"]
+    overrides += ["candidates.popularity=0", "candidates.dense=0", "candidates.similar=0", "rules.diversity=0.2"]
+    overrides += ["gates.nights=0"]  # lists are short
+    assert run("score", folder, *overrides, f"tables.names.candidates={folder}/asked", run_date="2026-02-12") == 0
+    rows = published(spark, folder, "2026-02-12")
+    assert rows.agg(F.min("score")).head()[0] >= least
+    lengths = {row["count"] for row in rows.groupBy("user_id").count().collect()}
+    assert min(lengths) < TOP_N
+    tried = rows.filter(F.array_contains("sources", "exploration"))
+    assert tried.count()
+    assert tried.agg(F.max("propensity")).head()[0] < 1
+    assert tried.filter("rank = 1").count() == 0
+    supplied = rows.filter(F.array_contains("sources", "supplied")).select("user_id", "item_id").distinct().collect()
+    assert {tuple(row) for row in supplied} == {("u02", "red-09")}
 
 
 def test_counts_in_runs_add_up(spark: SparkSession, folder: Path) -> None:
@@ -256,6 +285,16 @@ def test_an_empty_table_is_refused(
     table(spark, folder, "items").limit(0).write.format("delta").save(f"{tmp_path}/items")
     assert run("score", folder, f"tables.names.items={tmp_path}/items") == 2
     refused(capsys, "the table is empty, expected at least one row")
+
+
+def test_where_every_item_is_denied_nothing_is_published_and_the_message_says_so(
+    spark: SparkSession, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = table(spark, folder, "items").select("item_id", F.lit(None).cast("string").alias("user_id"))
+    every.write.format("delta").save(f"{folder}/all-denied")
+    assert run("score", folder, f"tables.names.denied={folder}/all-denied", run_date="2026-02-13") == 2
+    assert "none of them is left to recommend to any of" in capsys.readouterr().err
+    assert published(spark, folder, "2026-02-13").count() == 0
 
 
 def test_a_place_that_cannot_be_written_is_refused_and_nothing_is_published(

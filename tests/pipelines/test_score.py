@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from llmrec.pipelines.night import Night
-from llmrec.pipelines.score import check_lists, scoring_key
+from llmrec.pipelines.score import check_lists, scoring_key, users_without
 from llmrec.settings.config import Config
 from llmrec.settings.lists import Gates, Score
 from llmrec.spark.tables import Commit
@@ -52,6 +52,12 @@ def test_lists_with_a_closed_or_denied_item_a_gap_or_an_item_twice_are_not_publi
 ) -> None:
     with pytest.raises(RuntimeError, match="lists to publish are wrong"):
         check_lists(lists(spark, rows), night(spark), top_n=3, eligible=1, again_before=DAY)
+
+
+def test_users_whose_lists_lack_a_source_are_counted_by_source_once_each(spark: SparkSession) -> None:
+    rows = [("u", ["dense", "als"]), ("u", ["dense", "als"]), ("v", ["dense"]), ("w", [])]
+    staged = spark.createDataFrame(rows, "user_id string, failed array<string>")
+    assert users_without(staged) == {"dense": 2, "als": 1}
 
 
 READ = {"events": Commit(5, datetime(2026, 2, 1, 3)), "users": Commit(0, datetime(2026, 1, 1))}
