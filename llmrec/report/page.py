@@ -35,6 +35,7 @@ def render_page(facts: Facts) -> str:
         verdicts=[(finding, _tied(evidence)) for finding, evidence in words.verdicts(evaluation)] if evaluation else [],
         worth=[(finding, _tied(evidence)) for finding, evidence in words.worth(evaluation)] if evaluation else [],
         features=_features(evaluation) if evaluation else [],
+        all_features=_all_features(evaluation) if evaluation else [],
         signals=words.signals(evaluation) if evaluation else [],
         reach=words.reach(evaluation) if evaluation else None,
         nothing_found=[words.source_name(row.segment) for row in _recall(evaluation) if not row.value],
@@ -190,6 +191,13 @@ def _features(evaluation: Evaluation) -> list[tuple[str, str]]:
     """Return the features in the chart with what they mean, kin side by side; those of another version are left out."""
     shown = {row.segment for row in _importance(evaluation)[:_FEATURES_SHOWN]}
     return [(feature.name, feature.meaning) for feature in FEATURES if feature.name in shown]
+
+
+def _all_features(evaluation: Evaluation) -> list[tuple[str, str, str, str]]:
+    """Return each feature with its importance, what it means and what computes it, the largest first."""
+    shares = {row.segment: row.value for row in _importance(evaluation)}
+    known = sorted(FEATURES, key=lambda feature: -shares.get(feature.name, 0.0))
+    return [(one.name, f"{shares.get(one.name, 0.0):.1%}", one.meaning, one.where) for one in known]
 
 
 def _tied(evidence: str) -> str:

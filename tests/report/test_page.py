@@ -1,5 +1,6 @@
 """The page holds the facts, escaped, and needs nothing from outside."""
 
+import importlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from markupsafe import escape
 
-from llmrec.domain.features import NAMES
+from llmrec.domain.features import COLUMN, FEATURES, NAMES
 from llmrec.pipelines.erasure import drop_report
 from llmrec.report import plots
 from llmrec.report.facts import Facts, Metric, SampleUser, SegmentCount
@@ -89,6 +90,19 @@ def test_page_shows_the_features_that_count_most_with_their_meaning_and_sums_up_
     assert re.search(r"<dt>pair_logit</dt>\s*<dd>logit of the fine-tuned pair scorer", ranker)
     assert "<dt>idle</dt>" not in ranker
     assert "<strong>16%</strong> the pair scorer" in ranker
+
+
+def test_page_lists_every_feature_with_its_share_meaning_and_what_computes_it(page: str) -> None:
+    table = section(page, "ranker").split('aria-label="All features"')[1].split("</table>")[0]
+    cells = [re.findall(r"<(?:th|td|small)[^>]*>([^<]*)", row) for row in table.split("<tr>")[2:]]
+    assert {row[0] for row in cells} == set(NAMES)
+    assert [row[1] for row in cells if row[0] == "pair_logit"] == ["15.0%"]
+    assert escape(FEATURES[COLUMN["als"]].meaning) in table
+    for _, share, meaning, where in cells:
+        assert share.endswith("%")
+        assert meaning
+        module, name = where.rsplit(".", 1)
+        assert hasattr(importlib.import_module(module), name)
 
 
 def test_page_tells_how_cold_starts_go(page: str) -> None:
