@@ -38,6 +38,7 @@ from bench.output import arguments, save, show
 from bench.texts import ENCODER, require_demo_data
 from llmrec import columns as C
 from llmrec.config import load_config
+from llmrec.domain.metrics import user_metrics
 from llmrec.nn.artifact import add_sequential, finish_model, save_encoder
 from llmrec.nn.catalogue import Catalogue
 from llmrec.nn.device import pick_device, set_up_torch
@@ -79,6 +80,8 @@ SETTINGS = (
     "train.max_validation_users=400",
 )  # fmt: skip
 """One item is taken next, repeats count, and times are unknown; the rest was chosen on valid rows."""
+QUICK_ROWS, QUICK_MINUTES = 400, 0.5
+"""With --quick: rows of valid and of test, and minutes of fine-tuning."""
 
 
 def main() -> int:
@@ -91,23 +94,25 @@ def main() -> int:
     parser.add_argument("--on-valid", action="store_true", help="judge by half of the valid users, learn from the rest")
     args = parser.parse_args()
     require_demo_data()
-    own = (f"train.seed={args.seed}", f"train.max_minutes={args.budget_minutes / 2}")
+    minutes = QUICK_MINUTES if args.quick else args.budget_minutes / 2
+    own = (f"train.seed={args.seed}", f"train.max_minutes={minutes}")
     config = load_config(None, [*SETTINGS, *own, *args.set])
+    most = QUICK_ROWS if args.quick else None
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Benchmark(start_session("bench", SPARK), args.data, config, Path(folder))
+        bench = Benchmark(start_session("bench", SPARK), args.data, config, Path(folder), most)
         if args.on_valid:
             (valid, test), until = (bench.rows("valid", half) for half in (0, 1)), LEARN
         else:
             (valid, test), until = (bench.rows(part) for part in ("valid", "test")), COUNT
         bench.fine_tune(valid)
-        tuned = bench.rank("model", valid, test, until, config)
+        tuned, gains = bench.rank("model", valid, test, until, config)
         minutes = (time.monotonic() - begun) / 60
         unread = config.candidates.model_copy(update={"pair_scored": 0})
         without_pairs = config.model_copy(update={"candidates": unread})
-        frozen = bench.rank("base", valid, test, until, without_pairs)
+        frozen, _ = bench.rank("base", valid, test, until, without_pairs)
     metrics = [*tuned, *(replace(row, system=FROZEN) for row in frozen if row.system == LLMREC)]
-    _report(metrics, minutes, args.json)
+    _report(metrics, gains, minutes, args.json)
     return 0
 
 
@@ -119,6 +124,8 @@ class Benchmark:
     data: Path
     config: Config
     work: Path
+    most: int | None = None
+    """Rows of valid, and of test, that are looked at: the first ones; None: all."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of the encoders in the work folder, by folder."""
 
@@ -137,7 +144,7 @@ class Benchmark:
 
     def rows(self, part: str, half: int | None = None) -> DataFrame:
         """Return the rows of valid or test as users with targets; of one half of the users, if ``half`` is 0 or 1."""
-        raw = pd.read_parquet(self.data / f"{part}.parquet")
+        raw = pd.read_parquet(self.data / f"{part}.parquet").iloc[: self.most]
         if half is not None:
             raw = raw[raw["user_id"].map(lambda name: zlib.crc32(name.encode()) % 2) == half]
         rows = zip(raw["row_id"], raw["history"], raw["target"], strict=True)
@@ -182,8 +189,12 @@ class Benchmark:
             )
         self.versions["model"] = save_encoder(self.work / "model", scorer.cpu(), tokens)
 
-    def rank(self, model: str, valid: DataFrame, test: DataFrame, until: date, config: Config) -> list[Metric]:
+    def rank(
+        self, model: str, valid: DataFrame, test: DataFrame, until: date, config: Config
+    ) -> tuple[list[Metric], dict[str, float]]:
         """Fit the ranker on ``valid`` and judge it by ``test`` and what is known ``until`` then.
+
+        Returns all metrics, and llmrec's NDCG@10 of each row.
 
         ``model`` is a folder that lacks only the ranker.
         """
@@ -198,7 +209,7 @@ class Benchmark:
         complete = ship_folder(self.spark, self.work / model, f"{model}-complete", self.work)
         rows = in_tasks(test, config.score.partitions)
         judged = judge(rows, night_parts(complete, counted, config, until), max(KS)).toPandas()
-        return measure(judged, catalogue, rankers.ranker.importance(), config)
+        return measure(judged, catalogue, rankers.ranker.importance(), config), _gains(judged)
 
     @cached_property
     def _items(self) -> DataFrame:
@@ -207,7 +218,7 @@ class Benchmark:
         named = self._frame({
             C.ITEM: raw["item_id"].tolist(), C.TITLE: raw["title"].tolist(),
             C.TEXT: [". ".join(filter(None, pair)) for pair in zip(raw["brand"], raw["text"], strict=True)],
-            C.CATEGORY: [[name] if name else [] for name in raw["category"]],
+            C.CATEGORY: [_names(value) for value in raw["category"]],
             C.ATTRIBUTES: pa.array(brands, pa.map_(pa.string(), pa.string())),
         })  # fmt: skip
         others = [one for one in SCHEMAS[C.ITEMS] if one.name not in named.columns]
@@ -254,11 +265,23 @@ def _moment(start: date, place: int) -> datetime:
     return datetime(start.year, start.month, start.day, tzinfo=timezone.utc) + timedelta(microseconds=place)
 
 
+def _names(cell: str | Sequence[str]) -> list[str]:
+    """Return the names in a cell: none, one, or a list of them."""
+    return list(filter(None, [cell] if isinstance(cell, str) else cell))
+
+
 def _before(day: date) -> Column:
     return F.col(C.EVENT_TIME) < first_moment(day)
 
 
-def _report(metrics: list[Metric], minutes: float, path: Path | None) -> None:
+def _gains(judged: pd.DataFrame) -> dict[str, float]:
+    """Return llmrec's NDCG@10 of each row."""
+    own = (next(one["items"] for one in lists if one["system"] == LLMREC) for lists in judged["lists"])
+    rows = zip(judged[C.USER], own, judged["targets"], strict=True)
+    return {row: user_metrics(items.tolist(), set(wanted.tolist()), [10])["NDCG", 10] for row, items, wanted in rows}
+
+
+def _report(metrics: list[Metric], gains: dict[str, float], minutes: float, path: Path | None) -> None:
     """Print the tables, and write the JSON object."""
     found = {(row.system, row.metric, row.k, row.segment): row for row in metrics}
 
@@ -293,7 +316,7 @@ def _report(metrics: list[Metric], minutes: float, path: Path | None) -> None:
         "without_bert_ndcg@10": value("without-bert", "NDCG"),
         "without_pair_scorer_ndcg@10": value("without-pair-scorer", "NDCG"), "frozen_ndcg@10": value(FROZEN, "NDCG"),
         "calibration_error": error, "minutes": minutes, "rows": table("all"), "rows_of_new_items": table(NEW_ITEMS),
-        "recall": shares("candidate recall"), "importance": shares("importance"),
+        "recall": shares("candidate recall"), "importance": shares("importance"), "ndcg@10_by_row": gains,
     })  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The next-item benchmark's files as places in the catalogue, and where a system puts the target of a row."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from llmrec.domain.metrics import paired_bootstrap
+
 KS = (1, 3, 5, 10, 20)
+_RESAMPLES = 1000
 Integers = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
@@ -52,17 +56,19 @@ class Events:
 class Rows:
     """Users with a history, oldest first, and the item each takes next."""
 
+    ids: Sequence[str]
     users: Sequence[str]
     histories: Sequence[Integers]
     targets: Integers
     size: int
 
     def __len__(self) -> int:
-        return len(self.users)
+        return len(self.ids)
 
     def part(self, start: int, stop: int) -> "Rows":
         """Return the rows from ``start`` to before ``stop``."""
-        return Rows(self.users[start:stop], self.histories[start:stop], self.targets[start:stop], self.size)
+        cut = slice(start, stop)
+        return Rows(self.ids[cut], self.users[cut], self.histories[cut], self.targets[cut], self.size)
 
     def weights(self, decay: float) -> sparse.csr_matrix:
         """Return what each item of a history counts: 1 for the last one, ``decay`` for the one before, (R, I)."""
@@ -137,9 +143,30 @@ def without_seen(scores: Scores, rows: Rows) -> Scores:
 
 def figures(places: Integers) -> dict[str, float]:
     """Return HR@k and NDCG@k, means over rows of one target each; ``places`` as `ranks` gives them, (R,)."""
-    gains = 1 / np.log2(places + 2)
     rates = {f"HR@{k}": float((places < k).mean()) for k in KS}
-    return rates | {f"NDCG@{k}": float(np.where(places < k, gains, 0).mean()) for k in KS}
+    return rates | {f"NDCG@{k}": float(gains(places, k).mean()) for k in KS}
+
+
+def gains(places: Integers, k: int) -> npt.NDArray[np.float64]:
+    """Return NDCG@k of each row, (R,), of one target each; ``places`` as `ranks` gives them, (R,)."""
+    return np.where(places < k, 1 / np.log2(places + 2), 0.0)
+
+
+def differences(files: Sequence[Path], places: Mapping[str, Integers], ids: Sequence[str]) -> list[dict[str, object]]:
+    """Return how much higher llmrec's NDCG@10 is than that of each system, the 95 % interval, and p.
+
+    Args:
+        files: what bench.next_item wrote, one file for each seed; llmrec's is the mean of them.
+        places: of each system, as `ranks` gives them, (R,).
+        ids: of the rows, (R,).
+    """
+    found = [json.loads(path.read_text(encoding="utf-8"))["ndcg@10_by_row"] for path in files]
+    ours = np.mean([[of_seed[row] for row in ids] for of_seed in found], axis=0)
+    names = ("difference", "low", "high", "p")
+    return [
+        {"system": system, **dict(zip(names, paired_bootstrap(ours, gains(own, 10), _RESAMPLES, seed=1), strict=True))}
+        for system, own in places.items()
+    ]
 
 
 def _end(history: list[str], items: list[str]) -> int:
@@ -167,7 +194,8 @@ def _read_rows(folder: Path, part: str, places: Mapping[str, int]) -> Rows:
     if len(rows) < len(raw):
         print(f"{part}: {len(raw) - len(rows)} of {len(raw)} rows have a target that is no item; left out")
     histories = [_places(one, places) for one in rows["history"]]
-    return Rows(rows["user_id"].tolist(), histories, _places(rows["target"], places), len(places))
+    users = rows["user_id"].tolist()
+    return Rows(rows["row_id"].astype(str).tolist(), users, histories, _places(rows["target"], places), len(places))
 
 
 def _places(names: Iterable[str], places: Mapping[str, int]) -> Integers:

@@ -1,7 +1,7 @@
 """What others make of the rows of bench.next_item: the same files, targets and metrics.
 
     make bench-env
-    .venv-peers/bin/python -m bench.peers --data FOLDER [--seed S] [--json FILE]
+    .venv-peers/bin/python -m bench.peers --data FOLDER [--seed S] [--json FILE] [--against FILE ...]
 
 FOLDER is as in bench.next_item. Each system learns from the events of the training period with every setting of a small
 grid (bench/peer_models.py) and is judged by NDCG@10 on the valid rows; with the best setting it learns from the events
@@ -21,7 +21,8 @@ user is its history:
 Where a history counts by sums, its items weigh less the older they are, by a factor of the grid. Whether items of the
 history keep their places or go to the end is chosen by the valid rows as well: a target that was seen before is then
 missed, and no row is left out. Equal scores, and items without an event in systems that know items by events alone,
-are ordered by popularity. An item is new if it has no event.
+are ordered by popularity. An item is new if it has no event. --against takes JSON files of bench.next_item, one for
+each of its seeds, and compares each system with the mean of them, by a paired bootstrap over rows.
 """
 
 import sys
@@ -33,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.next_rows import Benchmark, Events, Integers, Rows, figures, ranks, without_seen
+from bench.next_rows import Benchmark, Events, Integers, Rows, differences, figures, ranks, without_seen
 from bench.output import arguments, save, show
 from bench.peer_models import systems
 from bench.peer_tuning import Scorer, System
@@ -49,6 +50,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the benchmark's Parquet files")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--against", type=Path, nargs="+", default=[], metavar="FILE", help="JSON of bench.next_item")
     args = parser.parse_args()
     require_demo_data()
     begun = time.monotonic()
@@ -65,10 +67,13 @@ def main() -> int:
             show(f"{count:,} rows, {title}", [
                 {name: f"{cell:.4f}" if isinstance(cell, float) else cell for name, cell in row.items()} for row in rows
             ])  # fmt: skip
+    compared = differences(args.against, places, bench.test.ids) if args.against else []
+    if compared:
+        show("NDCG@10 of llmrec less that of the system", compared)
     minutes = (time.monotonic() - begun) / 60
     print(f"{minutes:.1f} minutes")
     settings = {name: {**_summary(best), "valid_ndcg@10": best.reached} for name, best in chosen.items()}
-    save(args.json, {**tables, "settings": settings, "seed": args.seed, "minutes": minutes})
+    save(args.json, {**tables, "differences": compared, "settings": settings, "seed": args.seed, "minutes": minutes})
     return 0
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.next_rows import Benchmark, Rows, figures, ranks, read_events, without_seen
+from bench.next_rows import Benchmark, Rows, differences, figures, ranks, read_events, without_seen
 
 POPULARITY = np.array([2, 0, 1, 3])
 
@@ -21,7 +22,7 @@ def test_equal_scores_are_ordered_by_popularity() -> None:
 
 
 def test_items_of_the_history_go_to_the_end() -> None:
-    rows = Rows(["a"], [np.array([1, 2])], np.array([0]), 4)
+    rows = Rows(["r"], ["a"], [np.array([1, 2])], np.array([0]), 4)
     scores = np.array([[0.1, 0.4, 0.3, 0.2]], np.float32)
     assert without_seen(scores, rows).tolist() == [[np.float32(0.1), -np.inf, -np.inf, np.float32(0.2)]]
     assert scores[0, 1] == np.float32(0.4)
@@ -34,8 +35,21 @@ def test_figures_are_hit_rates_and_discounted_gains_of_one_target() -> None:
     assert found["NDCG@3"] == found["NDCG@20"] == pytest.approx((1 + 1 / math.log2(4)) / 3)
 
 
+def test_systems_are_compared_row_by_row_with_the_mean_of_all_seeds(tmp_path: Path) -> None:
+    ids = [f"row-{number}" for number in range(200)]
+    for seed in (0, 1):  # each finds the targets of every other row first, none of the rest
+        gained = {row: float(place % 2 == seed) for place, row in enumerate(ids)}
+        (tmp_path / f"{seed}.json").write_text(json.dumps({"ndcg@10_by_row": dict(sorted(gained.items()))}))
+    files = [tmp_path / "0.json", tmp_path / "1.json"]
+    places = {"same": np.full(200, 2), "worse": np.full(200, 10), "as good": np.array([0, 10] * 100)}
+    same, worse, as_good = differences(files, places, ids)
+    assert (same["difference"], worse["difference"], as_good["difference"]) == pytest.approx((0, 0.5, 0))
+    assert worse["low"] == worse["high"] == pytest.approx(0.5)
+    assert worse["p"] < 0.01 < 0.5 < as_good["p"]
+
+
 def test_older_items_of_a_history_count_less() -> None:
-    rows = Rows(["a", "b"], [np.array([2, 0, 2]), np.array([], np.int64)], np.array([0, 0]), 3)
+    rows = Rows(["r", "s"], ["a", "b"], [np.array([2, 0, 2]), np.array([], np.int64)], np.array([0, 0]), 3)
     assert rows.weights(0.5).toarray().tolist() == [[0.5, 0, 1.25], [0, 0, 0]]
 
 
