@@ -94,8 +94,8 @@ def main() -> int:
     parser.add_argument("--on-valid", action="store_true", help="judge by half of the valid users, learn from the rest")
     args = parser.parse_args()
     require_demo_data()
-    minutes = QUICK_MINUTES if args.quick else args.budget_minutes / 2
-    own = (f"train.seed={args.seed}", f"train.max_minutes={minutes}")
+    tuning = QUICK_MINUTES if args.quick else args.budget_minutes / 2
+    own = (f"train.seed={args.seed}", f"train.max_minutes={tuning}")
     config = load_config(None, [*SETTINGS, *own, *args.set])
     most = QUICK_ROWS if args.quick else None
     begun = time.monotonic()
@@ -194,9 +194,7 @@ class Benchmark:
     ) -> tuple[list[Metric], dict[str, float]]:
         """Fit the ranker on ``valid`` and judge it by ``test`` and what is known ``until`` then.
 
-        Returns all metrics, and llmrec's NDCG@10 of each row.
-
-        ``model`` is a folder that lacks only the ranker.
+        ``model`` is a folder that lacks only the ranker. Returns all metrics, and llmrec's NDCG@10 of each row.
         """
         known, learned = self._catalogue(model, LEARN)
         add_sequential(self.work / model, train_sequential(known, self.learners, config))

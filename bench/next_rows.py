@@ -152,16 +152,26 @@ def gains(places: Integers, k: int) -> npt.NDArray[np.float64]:
     return np.where(places < k, 1 / np.log2(places + 2), 0.0)
 
 
-def differences(files: Sequence[Path], places: Mapping[str, Integers], ids: Sequence[str]) -> list[dict[str, object]]:
-    """Return how much higher llmrec's NDCG@10 is than that of each system, the 95 % interval, and p.
+def read_gains(files: Sequence[Path], ids: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return llmrec's NDCG@10 of the rows ``ids``, (R,): the mean of what bench.next_item wrote to ``files``.
+
+    Raises ValueError if a file is of other rows.
+    """
+    found = [json.loads(path.read_text(encoding="utf-8")).get("ndcg@10_by_row", {}) for path in files]
+    for path, of_seed in zip(files, found, strict=True):
+        if missing := set(ids) - set(of_seed):
+            raise ValueError(f"{path}: has no NDCG@10 of {len(missing)} of {len(ids)} test rows, expected all")
+    mean: npt.NDArray[np.float64] = np.mean([[of_seed[row] for row in ids] for of_seed in found], axis=0)
+    return mean
+
+
+def differences(ours: npt.NDArray[np.float64], places: Mapping[str, Integers]) -> list[dict[str, object]]:
+    """Return how much higher NDCG@10 of llmrec is than that of each system, the 95 % interval, and p.
 
     Args:
-        files: what bench.next_item wrote, one file for each seed; llmrec's is the mean of them.
+        ours: as `read_gains` gives it, (R,).
         places: of each system, as `ranks` gives them, (R,).
-        ids: of the rows, (R,).
     """
-    found = [json.loads(path.read_text(encoding="utf-8"))["ndcg@10_by_row"] for path in files]
-    ours = np.mean([[of_seed[row] for row in ids] for of_seed in found], axis=0)
     names = ("difference", "low", "high", "p")
     return [
         {"system": system, **dict(zip(names, paired_bootstrap(ours, gains(own, 10), _RESAMPLES, seed=1), strict=True))}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.next_rows import Benchmark, Rows, differences, figures, ranks, read_events, without_seen
+from bench.next_rows import Benchmark, Rows, differences, figures, ranks, read_events, read_gains, without_seen
 
 POPULARITY = np.array([2, 0, 1, 3])
 
@@ -42,10 +42,12 @@ def test_systems_are_compared_row_by_row_with_the_mean_of_all_seeds(tmp_path: Pa
         (tmp_path / f"{seed}.json").write_text(json.dumps({"ndcg@10_by_row": dict(sorted(gained.items()))}))
     files = [tmp_path / "0.json", tmp_path / "1.json"]
     places = {"same": np.full(200, 2), "worse": np.full(200, 10), "as good": np.array([0, 10] * 100)}
-    same, worse, as_good = differences(files, places, ids)
+    same, worse, as_good = differences(read_gains(files, ids), places)
     assert (same["difference"], worse["difference"], as_good["difference"]) == pytest.approx((0, 0.5, 0))
     assert worse["low"] == worse["high"] == pytest.approx(0.5)
     assert worse["p"] < 0.01 < 0.5 < as_good["p"]
+    with pytest.raises(ValueError, match=r"0.json: has no NDCG@10 of 1 of 201 test rows"):
+        read_gains(files, [*ids, "another"])
 
 
 def test_older_items_of_a_history_count_less() -> None:
